@@ -1,0 +1,147 @@
+"""Dataset cards: what a dataset is, as data. One TOML file each in `datasets/`, checked when read.
+
+A card never changes meaning: its fingerprint is part of every key computed from it, so an edited card is another
+dataset. Hashes say which rows (downloaded sets) or which pixels (generated sets) a split consists of; that is
+what catches a leaked or re-shuffled test split.
+"""
+
+import hashlib
+import json
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from bench.errors import DataError, UnknownName
+
+Split = Literal["train", "validation", "test"]
+SPLITS: tuple[Split, ...] = ("train", "validation", "test")
+
+
+class Card(BaseModel):
+    """Base of everything read from TOML: immutable, and a field nobody knows is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class SplitCard(Card):
+    """Size and fingerprint of one split. An empty `sha256` means "not yet verified by anybody"."""
+
+    rows: Annotated[int, Field(gt=0)]
+    sha256: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
+
+
+class Procedural(Card):
+    """Drawn by `bench.mini8` from a seed."""
+
+    kind: Literal["procedural"]
+    generator: str
+
+
+class Hub(Card):
+    """Parquet shards with image bytes in a Hugging Face dataset repository, at a pinned revision."""
+
+    kind: Literal["hub"]
+    repo: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
+    revision: Annotated[str, Field(pattern=r"^([0-9a-f]{40})?$")] = ""
+    config: str = "default"
+    image_column: str = "image"
+    label_column: str = "label"
+    train: str = "train"
+    test: str = "test"
+
+
+class Folder(Card):
+    """A local folder in the layout of the task_vectors / TTA reference code."""
+
+    kind: Literal["folder"]
+    layout: str
+
+
+class Torchvision(Card):
+    """One of torchvision's own dataset classes."""
+
+    kind: Literal["torchvision"]
+    dataset: str
+
+
+Source = Annotated[Procedural | Hub | Folder | Torchvision, Field(discriminator="kind")]
+
+
+class RecipeCard(Card):
+    """What a dataset's literature fixes about training on it."""
+
+    epochs: Annotated[int, Field(gt=0)] | None = None
+
+
+class DatasetCard(Card):
+    """One dataset: its classes in label order, prompt templates, splits and where its images come from."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    title: str
+    licence: str
+    citation: str
+    homepage: str = ""
+    notes: str = ""
+    superseded_by: str = ""
+    classes: Annotated[tuple[str, ...], Field(min_length=2)]
+    templates: Annotated[tuple[str, ...], Field(min_length=1)]
+    splits: dict[Split, SplitCard]
+    sources: Annotated[tuple[Source, ...], Field(min_length=1)]
+    recipe: RecipeCard = RecipeCard()
+
+    @model_validator(mode="after")
+    def _check(self) -> "DatasetCard":
+        problems = [f"template {t!r} has no {{}}" for t in self.templates if "{}" not in t]
+        if "test" not in self.splits:
+            problems.append("no [splits.test]")
+        if problems:
+            raise ValueError("; ".join(problems))
+        return self
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of what the card means for a result: classes, templates, splits. Prose and sources stay out."""
+        what = self.model_dump(include={"name", "classes", "templates", "splits"}, mode="json")
+        return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def cards_folder() -> Path:
+    """`datasets/` of the checkout, or the copy that an installed wheel carries."""
+    here = Path(__file__).parent
+    inside = here / "datasets"
+    return inside if inside.is_dir() else here.parent / "datasets"
+
+
+def names() -> list[str]:
+    """Names of all dataset cards, sorted."""
+    return sorted(p.stem for p in cards_folder().glob("*.toml"))
+
+
+@cache
+def load(name: str) -> DatasetCard:
+    """Read the card `name`; `UnknownName` when there is none, `DataError` naming every problem when it is wrong."""
+    if name not in names():
+        raise UnknownName("dataset", name, names())
+    return read(cards_folder() / f"{name}.toml")
+
+
+def read(path: Path) -> DatasetCard:
+    """Read one card from a file. All problems come in one message."""
+    try:
+        card = DatasetCard.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path.name}: not valid TOML ({error}); correct the card") from error
+    except ValidationError as error:
+        raise DataError(f"{path.name}: {problems(error)}; correct the card") from error
+    if card.name != path.stem:
+        raise DataError(f"{path.name}: the card calls itself {card.name!r}; file name and name must agree")
+    return card
+
+
+def problems(error: ValidationError) -> str:
+    """pydantic's findings on one line."""
+    found = [f"{'.'.join(map(str, e['loc'])) or 'card'}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()]
+    return f"{len(found)} problem(s): " + "; ".join(found)

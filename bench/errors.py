@@ -1,0 +1,26 @@
+"""Errors a user can act on: one line that says what was asked, what is wrong and what to do."""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class BenchError(Exception):
+    """Anything wrong that the user can mend. The command line prints it without a traceback and exits with 2."""
+
+
+class UnknownName(BenchError):
+    """A name that no registry, card, suite or grid knows; carries the nearest name it could have meant."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        known = sorted(known)
+        near = get_close_matches(name, known, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known) or 'none'}"
+        super().__init__(f"no {kind} named {name!r}; {hint}")
+
+
+class StoreError(BenchError):
+    """The store cannot be read or written as asked: another version, damaged, unreachable or full."""
+
+
+class DataError(BenchError):
+    """A data set or weight file is missing, damaged or not what its card says."""
