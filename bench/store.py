@@ -1,0 +1,209 @@
+"""The store: the only truth about what is done. A folder or any URL that pyarrow's filesystems read (S3, GCS, NFS).
+
+    STORE/bench-store.json               format and version
+    STORE/records/ab/abcdef....parquet   rows of one finished cell; identity, metrics, provenance in the footer
+    STORE/failed/abcdef....json          the last failed attempt of a cell, with its traceback
+    STORE/vectors/abcdef....safetensors  task vector of an expert cell
+
+A file appears whole or not at all: local writes go to a dot-file, are fsynced and renamed; object stores publish an
+upload only when it completes. Two workers that finish the same cell write the same rows, so the last rename is
+harmless. Nothing locks. What is done is read from file *names*, which costs milliseconds.
+"""
+
+import json
+import os
+import uuid
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+
+from bench.errors import StoreError
+from bench.records import CELLS, SCHEMA, SCHEMA_VERSION, Record
+
+FORMAT = {"format": "bench-store", "version": SCHEMA_VERSION}
+
+
+class Store:
+    """Records, failures and task vectors under one root.
+
+    `Store(url)` opens an existing store and creates a missing one; `Store(url, create=False)` refuses to create.
+    """
+
+    def __init__(self, url: str | Path, *, create: bool = True) -> None:
+        self.url = str(url)
+        try:
+            self._fs, self._root = _open(self.url)
+            self._check_format(create)
+        except (OSError, pa.ArrowInvalid) as error:
+            raise StoreError(f"store {self.url}: {_first_line(error)}; check the path and your access to it") from error
+
+    def _check_format(self, create: bool) -> None:
+        marker = f"{self._root}/bench-store.json"
+        if self._fs.get_file_info(marker).type == pafs.FileType.NotFound:
+            if not create:
+                raise StoreError(f"no store at {self.url}; run `bench run` first or name one with --store")
+            listing = self._fs.get_file_info(pafs.FileSelector(self._root, allow_not_found=True))
+            if any(not Path(f.path).name.startswith(".") for f in listing):
+                raise StoreError(f"{self.url} is neither empty nor a store; name another folder with --store")
+            self._write(marker, json.dumps(FORMAT).encode())
+            return
+        try:
+            found = json.loads(self._read(marker))
+        except ValueError as error:
+            raise StoreError(f"store {self.url}: bench-store.json is damaged; restore it as {json.dumps(FORMAT)}") from error
+        if not isinstance(found, dict) or found.get("version") != SCHEMA_VERSION:
+            version = found.get("version") if isinstance(found, dict) else found
+            raise StoreError(
+                f"store {self.url} has version {version!r}, this bench reads version {SCHEMA_VERSION}; "
+                "use the bench that wrote it or name a new store with --store"
+            )
+
+    # --- records ---------------------------------------------------------------------------------------------------
+
+    def done(self) -> set[str]:
+        """Keys of all finished cells, from file names alone."""
+        return set(self._names("records", ".parquet"))
+
+    def write(self, record: Record) -> None:
+        """Publish a finished cell. Its earlier failure, if any, is forgotten."""
+        sink = pa.BufferOutputStream()
+        pq.write_table(record.table(), sink, compression="zstd")
+        self._write(self._record_path(record.key), sink.getvalue().to_pybytes())
+        failure = self._failure_path(record.key)
+        if self._fs.get_file_info(failure).type == pafs.FileType.File:
+            self._fs.delete_file(failure)
+
+    def read(self, key: str) -> Record:
+        """The record of one finished cell."""
+        return Record.from_table(key, self._read_table(key))
+
+    def read_all(self, keys: Iterable[str] | None = None) -> Iterator[Record]:
+        """Records of `keys` (default: all that are done), in the order of their keys."""
+        with ThreadPoolExecutor(8) as pool:
+            wanted = sorted(self.done() if keys is None else keys)
+            for key, table in zip(wanted, pool.map(self._read_table, wanted), strict=True):
+                yield Record.from_table(key, table)
+
+    def tables(self, keys: Iterable[str] | None = None) -> tuple[pa.Table, pa.Table]:
+        """`(rows, cells)` of `keys` (default: all that are done), sorted by key, ready for `bench.tables`."""
+        wanted = sorted(self.done() if keys is None else keys)
+        with ThreadPoolExecutor(8) as pool:
+            found = list(pool.map(self._read_table, wanted))
+        rows = pa.concat_tables([SCHEMA.empty_table(), *(t.replace_schema_metadata(SCHEMA.metadata) for t in found)])
+        headers = [json.loads(t.schema.metadata[b"bench_cell"]) for t in found]
+        lines = [
+            {"key": key, "kind": h["identity"]["kind"], **{k: json.dumps(h[k], sort_keys=True) for k in h}}
+            for key, h in zip(wanted, headers, strict=True)
+        ]
+        return rows, pa.Table.from_pylist(lines, schema=CELLS)
+
+    def _read_table(self, key: str) -> pa.Table:
+        path = self._record_path(key)
+        try:
+            table = pq.read_table(pa.BufferReader(self._read(path)))
+            if b"bench_cell" not in (table.schema.metadata or {}) or table.schema.names != SCHEMA.names:
+                raise pa.ArrowInvalid("not a record of this version")
+            return table
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise StoreError(
+                f"record {self.url}/records/{key[:2]}/{key}.parquet cannot be read ({_first_line(error)}); "
+                "delete it and run again to measure the cell anew"
+            ) from error
+
+    # --- failures --------------------------------------------------------------------------------------------------
+
+    def failed(self) -> set[str]:
+        """Keys of cells whose last attempt failed."""
+        return set(self._names("failed", ".json"))
+
+    def write_failure(self, key: str, failure: dict[str, Any]) -> None:
+        """Keep the traceback of a failed attempt. The cell stays undone."""
+        self._write(self._failure_path(key), json.dumps(failure, sort_keys=True).encode())
+
+    def read_failure(self, key: str) -> dict[str, Any]:
+        """What `write_failure` kept."""
+        return dict(json.loads(self._read(self._failure_path(key))))
+
+    def forget_failures(self, keys: Iterable[str]) -> None:
+        """Make failed cells pending again."""
+        for key in keys:
+            self._fs.delete_file(self._failure_path(key))
+
+    # --- task vectors ----------------------------------------------------------------------------------------------
+
+    def write_vector(self, key: str, data: bytes) -> None:
+        """Publish the safetensors bytes of a task vector."""
+        self._write(f"{self._root}/vectors/{key}.safetensors", data)
+
+    def read_vector(self, key: str) -> bytes:
+        """The safetensors bytes of a task vector."""
+        try:
+            return self._read(f"{self._root}/vectors/{key}.safetensors")
+        except OSError as error:
+            raise StoreError(
+                f"task vector {key} is missing from {self.url}; delete records/{key[:2]}/{key}.parquet and run again"
+            ) from error
+
+    def has_vector(self, key: str) -> bool:
+        """Whether a task vector is there."""
+        path = f"{self._root}/vectors/{key}.safetensors"
+        return bool(self._fs.get_file_info(path).type == pafs.FileType.File)
+
+    # --- bytes -----------------------------------------------------------------------------------------------------
+
+    def _record_path(self, key: str) -> str:
+        return f"{self._root}/records/{key[:2]}/{key}.parquet"
+
+    def _failure_path(self, key: str) -> str:
+        return f"{self._root}/failed/{key}.json"
+
+    def _names(self, folder: str, ending: str) -> Iterator[str]:
+        selector = pafs.FileSelector(f"{self._root}/{folder}", recursive=True, allow_not_found=True)
+        for info in self._fs.get_file_info(selector):
+            name = info.base_name
+            if info.type == pafs.FileType.File and name.endswith(ending) and not name.startswith("."):
+                yield name.removesuffix(ending)
+
+    def _read(self, path: str) -> bytes:
+        with self._fs.open_input_stream(path) as stream:
+            return bytes(stream.read())
+
+    def _write(self, path: str, data: bytes) -> None:
+        try:
+            if isinstance(self._fs, pafs.LocalFileSystem):
+                _write_local(Path(path), data)
+            else:
+                with self._fs.open_output_stream(path) as stream:
+                    stream.write(data)
+        except OSError as error:
+            raise StoreError(f"cannot write to store {self.url}: {_first_line(error)}; free space or fix access, then run again") from error
+
+
+def _open(url: str) -> tuple[pafs.FileSystem, str]:
+    if "://" not in url:
+        return pafs.LocalFileSystem(), str(Path(url).expanduser().resolve())
+    fs, root = pafs.FileSystem.from_uri(url)
+    return fs, root.rstrip("/")
+
+
+def _write_local(path: Path, data: bytes) -> None:
+    """Write to a dot-file, fsync, rename: a reader sees all of it or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.parent / f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+    try:
+        with scratch.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
