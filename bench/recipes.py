@@ -1,0 +1,91 @@
+"""Recipes: the numbers of one fine-tuning run as a frozen value. Imports no torch, so plans and tables can read them."""
+
+import math
+from dataclasses import dataclass, fields, replace
+from typing import Literal
+
+from bench.errors import BenchError
+
+Form = Literal["frobenius", "squared"]
+Precision = Literal["float32", "bfloat16"]
+Penalised = Literal["matrices", "layers"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one expert is trained. Defaults are those of the released task-arithmetic code where it has one.
+
+    The last group is read by one method only; `canonical` puts the unread ones back to their defaults, so that a cell's
+    key does not depend on a number that its training never looks at.
+    """
+
+    steps: int
+    batch_size: int
+    lr: float
+    """Peak learning rate, reached after `warmup_steps`, then cosine to zero."""
+    weight_decay: float = 0.1
+    """AdamW's decoupled decay, on whatever trains (see `bench.finetune.train`)."""
+    warmup_steps: int = 0
+    clip: float = 1.0
+    """Largest Euclidean norm of the whole gradient, the regulariser's share included; inf switches it off."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    label_smoothing: float = 0.0
+    precision: Precision = "float32"
+    """Of the forward and backward products; weights, optimiser and losses stay float32."""
+
+    strength: float = 0.0
+    """Lambda: the weight of the regulariser. Means different things under the two forms and at different widths."""
+    form: Form = "frobenius"
+    """`squared` is the OrthoReg paper's sum of squares, `frobenius` its released code (not squared)."""
+    penalised: Penalised = "matrices"
+    """`matrices`: every trainable 2-D parameter, as the released code; `layers`: without positional_embedding and proj."""
+    rank: int = 8
+    alpha: float = 8.0
+
+    def __post_init__(self) -> None:
+        checks: dict[str, tuple[bool, str]] = {
+            "steps": (_whole(self.steps) and self.steps >= 1, "a whole number, at least 1"),
+            "batch_size": (_whole(self.batch_size) and self.batch_size >= 1, "a whole number, at least 1"),
+            "lr": (_number(self.lr) and self.lr > 0, "a number above 0"),
+            "weight_decay": (_number(self.weight_decay) and self.weight_decay >= 0, "a number, at least 0"),
+            "warmup_steps": (
+                _whole(self.warmup_steps) and 0 <= self.warmup_steps < self.steps,
+                f"a whole number from 0 to {self.steps - 1 if _whole(self.steps) else 'steps - 1'}",
+            ),
+            "clip": (_number(self.clip, infinite=True) and self.clip > 0, "a number above 0, or inf"),
+            "betas": (
+                len(self.betas) == 2 and all(_number(b) and 0 <= b < 1 for b in self.betas),
+                "two numbers, at least 0 and below 1",
+            ),
+            "label_smoothing": (
+                _number(self.label_smoothing) and 0 <= self.label_smoothing < 1,
+                "a number, at least 0 and below 1",
+            ),
+            "precision": (self.precision in ("float32", "bfloat16"), "'float32' or 'bfloat16'"),
+            "strength": (_number(self.strength) and self.strength >= 0, "a number, at least 0"),
+            "form": (self.form in ("frobenius", "squared"), "'frobenius' or 'squared'"),
+            "penalised": (self.penalised in ("matrices", "layers"), "'matrices' or 'layers'"),
+            "rank": (_whole(self.rank) and self.rank >= 1, "a whole number, at least 1"),
+            "alpha": (_number(self.alpha) and self.alpha > 0, "a number above 0"),
+        }
+        for name, (good, wanted) in checks.items():
+            if not good:
+                raise BenchError(f"recipe: {name} is {getattr(self, name)!r}; give {wanted}")
+
+    def canonical(self, finetuning: str, regularizer: str = "") -> "Recipe":
+        """This recipe with every number that the built-in methods do not read put back to its default."""
+        unread: list[str] = []
+        if not regularizer:
+            unread += ["strength", "form", "penalised"]
+        if finetuning in ("nonlinear", "tta", "att"):
+            unread += ["rank", "alpha"]
+        return replace(self, **{f.name: f.default for f in fields(self) if f.name in unread})
+
+
+def _whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _number(value: object, *, infinite: bool = False) -> bool:
+    real = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return real and (math.isfinite(value) or (infinite and value == math.inf))  # type: ignore[arg-type]
