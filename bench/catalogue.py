@@ -1,0 +1,52 @@
+"""What the registries of `methods/` hold, readable without importing torch.
+
+`bench/assets/catalogue.json` is generated from the registries by `make catalogue` (a test says whether it is up to
+date), so that `bench ls`, `show` and `plan` answer at once. A user's own methods join it at run time: from `--include
+FILE.py` and from the entry-point groups `bench.merging` and `bench.finetuning`, which do import torch.
+Precedence is built-in, entry point, `--include`; a name that comes twice is an error.
+"""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from bench.errors import UnknownName
+
+PATH = Path(__file__).parent / "assets" / "catalogue.json"
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Plain facts about every method, by name."""
+
+    operators: dict[str, dict[str, Any]]
+    finetuning: dict[str, dict[str, Any]]
+    regularizers: dict[str, dict[str, Any]]
+    modifiers: dict[str, dict[str, Any]]
+
+    def operator(self, name: str) -> dict[str, Any]:
+        """Facts of an operator, with modifiers and space: `tsv_m~lines`."""
+        base, *modifiers = name.split("~")
+        for modifier in modifiers:
+            if modifier not in self.modifiers:
+                raise UnknownName("modifier", modifier, self.modifiers)
+        if base not in self.operators:
+            raise UnknownName("merging operator", base, self.operators)
+        return self.operators[base]
+
+    def split_finetuning(self, name: str) -> tuple[str, str]:
+        """`att+orthoreg` -> ("att", "orthoreg"); both must be known."""
+        method, _, regularizer = name.partition("+")
+        if method not in self.finetuning:
+            raise UnknownName("fine-tuning method", method, self.finetuning)
+        if regularizer and regularizer not in self.regularizers:
+            raise UnknownName("regulariser", regularizer, self.regularizers)
+        return method, regularizer
+
+
+@cache
+def load() -> Catalogue:
+    """The built-in methods."""
+    return Catalogue(**json.loads(PATH.read_text(encoding="utf-8")))

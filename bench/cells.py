@@ -1,0 +1,137 @@
+"""Cells: pieces of work as frozen values, and keys: hashes of what they compute.
+
+Every field of a cell is part of its identity; how and where it runs (paths, device, workers, batch size of
+evaluation) is `bench.run.Runtime` and never reaches a key. A key contains the keys of the cells it needs, so it names
+its whole lineage. Seeds are functions of purpose, task and index, never of the method, so every comparison is paired.
+"""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, fields
+from functools import cached_property
+from typing import Any, ClassVar
+
+from bench.errors import BenchError
+from bench.recipes import Recipe
+
+KEY_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Base of all cells. `kind` names the class in keys and records."""
+
+    kind: ClassVar[str]
+
+    suite: str
+    backbone: str
+    backbone_fingerprint: str
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What is computed, as plain JSON values."""
+        return {"kind": self.kind, "key_version": KEY_VERSION, **json.loads(json.dumps(asdict(self)))}
+
+    @cached_property
+    def key(self) -> str:
+        """sha256 of the canonical JSON of the identity, 20 hex digits."""
+        return hashlib.sha256(canonical(self.identity).encode()).hexdigest()[:20]
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Keys of the cells whose results this one reads."""
+        return ()
+
+    @property
+    def label(self) -> str:
+        """For people: what the cell does, in a few words."""
+        return self.kind
+
+
+@dataclass(frozen=True)
+class ZeroShot(Cell):
+    """The pretrained model with its zero-shot heads on every task and on the control."""
+
+    kind: ClassVar[str] = "zeroshot"
+
+    tasks: tuple[tuple[str, str], ...]
+    """(dataset, card fingerprint), the control last."""
+
+    @property
+    def label(self) -> str:
+        return "zero-shot"
+
+
+@dataclass(frozen=True)
+class Finetune(Cell):
+    """One expert: the backbone fine-tuned on one task."""
+
+    kind: ClassVar[str] = "expert"
+
+    task: str
+    card: str
+    method: str
+    regularizer: str
+    version: int
+    recipe: Recipe
+    seed: int
+
+    @property
+    def finetuning(self) -> str:
+        """`att+orthoreg`, or `att` without a regulariser."""
+        return f"{self.method}+{self.regularizer}" if self.regularizer else self.method
+
+    @property
+    def label(self) -> str:
+        return f"{self.finetuning} {self.task} seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Addition(Cell):
+    """Task addition: merge one set of experts with one operator, choose the coefficient, test once."""
+
+    kind: ClassVar[str] = "addition"
+
+    tasks: tuple[tuple[str, str], ...]
+    """(dataset, card fingerprint) of the merged tasks, in the suite's order."""
+    experts: tuple[str, ...]
+    """Keys of the experts, one per task."""
+    finetuning: str
+    operator: str
+    version: int
+    options: str
+    """Canonical JSON of the operator's options."""
+    coefficients: tuple[float, ...]
+    board: str
+    seed: int
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return self.experts
+
+    @property
+    def label(self) -> str:
+        return f"{self.finetuning}/{self.operator} seed {self.seed}"
+
+
+KINDS: dict[str, type[Cell]] = {c.kind: c for c in (ZeroShot, Finetune, Addition)}
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def from_identity(identity: dict[str, Any]) -> Cell:
+    """The cell that has this identity; refuses one written by another key version."""
+    known = KINDS.get(identity.get("kind", ""))
+    if known is None or identity.get("key_version") != KEY_VERSION:
+        kind, version = identity.get("kind"), identity.get("key_version")
+        raise BenchError(f"cell of kind {kind!r}, key version {version!r} is unknown here; use the bench that wrote it")
+    return known(**{f.name: _frozen(f.name, identity[f.name]) for f in fields(known)})
+
+
+def _frozen(name: str, value: Any) -> Any:
+    if name == "recipe":
+        return Recipe(**{k: _frozen(k, v) for k, v in value.items()})
+    return tuple(_frozen(name, v) for v in value) if isinstance(value, list) else value

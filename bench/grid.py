@@ -1,0 +1,123 @@
+"""Grids: which cells of a suite. A pure function from names to an ordered list of cells, experts before merges."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench import suites
+from bench.catalogue import Catalogue
+from bench.cells import Addition, Cell, Finetune, ZeroShot, canonical
+from bench.errors import BenchError, UnknownName
+from bench.suites import BackboneCard, Suite
+
+CORE = ("average", "task_arithmetic", "ties", "tsv_m", "iso_c")
+METHODS = ("nonlinear", "tta", "att", "lora")
+EIGHT = tuple(name for m in METHODS for name in (m, f"{m}+orthoreg"))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A named selection: fine-tuning methods x operators (empty: every registered one), and shortcuts for tests."""
+
+    title: str
+    finetuning: tuple[str, ...] = EIGHT
+    operators: tuple[str, ...] = CORE
+    suite: str = "mini8"
+    tasks: int | None = None
+    recipe: tuple[tuple[str, Any], ...] = ()
+
+
+GRIDS = {
+    "smoke": Grid("two tasks, few steps: does everything run?", ("nonlinear", "att+orthoreg"), ("task_arithmetic", "ties"), tasks=2,
+                  recipe=(("steps", 8), ("warmup_steps", 2))),
+    "demo": Grid("all eight fine-tuning methods x the five core operators"),
+    "all": Grid("all eight fine-tuning methods x every registered operator", operators=()),
+    "paper": Grid("the OrthoReg paper's tables on vision8: real CLIP, GPUs", operators=(), suite="vision8"),
+}  # fmt: skip
+
+
+def grid(name: str) -> Grid:
+    """The grid of this name."""
+    if name not in GRIDS:
+        raise UnknownName("grid", name, GRIDS)
+    return GRIDS[name]
+
+
+def plan(
+    suite: Suite,
+    chosen: Grid,
+    catalogue: Catalogue,
+    *,
+    seeds: Sequence[int] = (0,),
+    finetuning: Iterable[str] = (),
+    operators: Iterable[str] = (),
+    backbones: Iterable[str] = (),
+) -> list[Cell]:
+    """Every cell of the grid, each once, in an order in which all needs come first.
+
+    `finetuning`, `operators` and `backbones` replace the grid's own choice where given.
+    """
+    methods = tuple(finetuning) or chosen.finetuning
+    merges = tuple(operators) or chosen.operators or tuple(catalogue.operators)
+    for name in backbones:
+        if name not in suite.backbones:
+            raise UnknownName(f"backbone of suite {suite.name}", name, suite.backbones)
+    if chosen.tasks is not None and chosen.tasks > len(suite.tasks):
+        raise BenchError(f"grid wants {chosen.tasks} tasks, suite {suite.name} has {len(suite.tasks)}; choose another suite")
+    tasks = suite.tasks[: chosen.tasks]
+    cells: list[Cell] = []
+    for backbone in map(suites.backbone, backbones or suite.backbones):
+        cells.append(zero_shot(suite, backbone, tasks))
+        for seed in seeds:
+            for name in methods:
+                experts = [_finetune(suite, backbone, catalogue, name, task, seed, dict(chosen.recipe)) for task in tasks]
+                cells += experts
+                cells += [_addition(suite, backbone, catalogue, name, experts, op, seed) for op in merges]
+    return list({cell.key: cell for cell in cells}.values())
+
+
+def zero_shot(suite: Suite, backbone: BackboneCard, tasks: Sequence[str]) -> ZeroShot:
+    """The cell of the pretrained model on `tasks` and the control."""
+    named = tuple((task, suite.card(task).fingerprint) for task in (*tasks, suite.control))
+    return ZeroShot(suite.name, backbone.name, backbone.fingerprint, named)
+
+
+def _finetune(
+    suite: Suite, backbone: BackboneCard, catalogue: Catalogue, name: str, task: str, seed: int, overrides: dict[str, Any]
+) -> Finetune:
+    method, regularizer = catalogue.split_finetuning(name)
+    version = catalogue.finetuning[method]["version"]
+    if regularizer:
+        version += 1000 * catalogue.regularizers[regularizer]["version"]
+    recipe = suite.recipe(method, regularizer, **overrides)
+    fingerprint = suite.card(task).fingerprint
+    return Finetune(
+        suite.name, backbone.name, backbone.fingerprint, task, fingerprint, method, regularizer, version, recipe, seed
+    )
+
+
+def _addition(
+    suite: Suite,
+    backbone: BackboneCard,
+    catalogue: Catalogue,
+    name: str,
+    experts: Sequence[Finetune],
+    operator: str,
+    seed: int,
+) -> Addition:
+    facts = catalogue.operator(operator)
+    coefficients = tuple(float(c) for c in facts["coefficients"])
+    return Addition(
+        suite=suite.name,
+        backbone=backbone.name,
+        backbone_fingerprint=backbone.fingerprint,
+        tasks=tuple((e.task, e.card) for e in experts),
+        experts=tuple(e.key for e in experts),
+        finetuning=name,
+        operator=operator,
+        version=facts["version"],
+        options=canonical({option: values[0] for option, values in facts["grid"].items()}),
+        coefficients=coefficients,
+        board="validation-tuned" if facts["board"] == "data-free" and len(coefficients) > 1 else facts["board"],
+        seed=seed,
+    )

@@ -1,0 +1,104 @@
+"""Suites: what is measured on. A TOML file in `bench/assets/suites/` names tasks, control, backbones and recipes.
+
+The recipe of an expert is the suite's `[recipe]`, overridden by `[methods.METHOD]`, then by `[regularizers.NAME]` and
+`[regularizers.NAME.METHOD]`; all methods of a suite share seeds, splits and budget unless the file says otherwise.
+"""
+
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, ValidationError
+
+from bench import cards
+from bench.cards import Card, DatasetCard
+from bench.errors import BenchError, UnknownName
+from bench.recipes import Recipe
+
+ASSETS = Path(__file__).parent / "assets"
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+
+class BackboneCard(Card):
+    """An open_clip image encoder and where its weights come from (`bundled`, an open_clip tag, or a file)."""
+
+    name: str
+    architecture: str
+    weights: str
+    image_size: Annotated[int, Field(gt=0)]
+    mean: tuple[float, float, float] = CLIP_MEAN
+    std: tuple[float, float, float] = CLIP_STD
+    sha256: str = ""
+
+    @property
+    def fingerprint(self) -> str:
+        """What a key says about the backbone: its architecture, weights and preprocessing."""
+        return f"{self.architecture}/{self.sha256[:16] or self.weights}/{self.image_size}"
+
+
+class Suite(Card):
+    """Tasks that are merged, the control task that negation must keep, backbones and recipes."""
+
+    name: str
+    title: str
+    tasks: Annotated[tuple[str, ...], Field(min_length=2)]
+    control: str
+    backbones: Annotated[tuple[str, ...], Field(min_length=1)]
+    recipe_defaults: Annotated[dict[str, Any], Field(alias="recipe")]
+    methods: dict[str, dict[str, Any]] = {}
+    regularizers: dict[str, dict[str, Any]] = {}
+
+    def card(self, task: str) -> DatasetCard:
+        """The card of a task or of the control."""
+        if task not in (*self.tasks, self.control):
+            raise UnknownName(f"task of suite {self.name}", task, self.tasks)
+        return cards.load(task)
+
+    def recipe(self, method: str, regularizer: str = "", **overrides: Any) -> Recipe:
+        """The recipe for one fine-tuning method, e.g. `recipe("att", "orthoreg")`."""
+        chosen = dict(self.recipe_defaults) | self.methods.get(method, {})
+        if regularizer:
+            table = self.regularizers.get(regularizer, {})
+            chosen |= {k: v for k, v in table.items() if not isinstance(v, dict)}
+            chosen |= table.get(method, {})
+        try:
+            return Recipe(**(chosen | overrides))
+        except TypeError as error:
+            raise BenchError(f"suite {self.name}: recipe of {method}: {error}; correct the suite file") from error
+
+
+def names() -> list[str]:
+    """Names of all suites."""
+    return sorted(p.stem for p in (ASSETS / "suites").glob("*.toml"))
+
+
+@cache
+def load(name: str) -> Suite:
+    """Read the suite `name`."""
+    if name not in names():
+        raise UnknownName("suite", name, names())
+    try:
+        return Suite.model_validate(tomllib.loads((ASSETS / "suites" / f"{name}.toml").read_text(encoding="utf-8")))
+    except (tomllib.TOMLDecodeError, ValidationError) as error:
+        found = cards.problems(error) if isinstance(error, ValidationError) else error
+        raise BenchError(f"suite {name}: {found}; correct {name}.toml") from error
+
+
+@cache
+def _backbones() -> dict[str, BackboneCard]:
+    table = tomllib.loads((ASSETS / "backbones.toml").read_text(encoding="utf-8"))
+    return {name: BackboneCard(name=name, **fields) for name, fields in table.items()}
+
+
+def backbone_names() -> list[str]:
+    """Names of all backbones with a card."""
+    return sorted(_backbones())
+
+
+def backbone(name: str) -> BackboneCard:
+    """The card of a backbone."""
+    if name not in _backbones():
+        raise UnknownName("backbone", name, backbone_names())
+    return _backbones()[name]
