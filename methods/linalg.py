@@ -1,0 +1,103 @@
+"""Singular values through float64 Gram matrices.
+
+For an m x n matrix with m <= n the eigenvectors of the m x m Gram matrix in double precision give the singular value
+decomposition faster than a float32 SVD of the matrix and more accurately (singular values good to about 1e-8 of the
+largest). Directions whose singular value is below `TOLERANCE` of the largest are rounding noise of float32 inputs:
+they are dropped, never divided by, so rank-deficient and zero matrices have a defined answer everywhere.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+TOLERANCE = 1e-6  # 8 float32 epsilons; a product B @ A in float32 leaves null directions at about 1e-7
+
+
+class Svd(NamedTuple):
+    """u [m, k], s [k] descending, v [n, k] with matrix = u @ diag(s) @ v.T, float64, k = numerical rank."""
+
+    u: Tensor
+    s: Tensor
+    v: Tensor
+
+    def top(self, rank: int) -> "Svd":
+        """The leading `rank` triplets (fewer where the matrix has fewer)."""
+        return Svd(self.u[:, :rank], self.s[:rank], self.v[:, :rank])
+
+    def matrix(self) -> Tensor:
+        """u @ diag(s) @ v.T, [m, n]."""
+        return (self.u * self.s) @ self.v.T
+
+
+class Spectrum(NamedTuple):
+    """Eigenvectors [k, r] of the smaller Gram matrix of a matrix, with singular values [r], descending."""
+
+    basis: Tensor
+    s: Tensor
+
+
+def spectrum(matrix: Tensor) -> Spectrum:
+    """Singular values above the tolerance and the singular vectors of the smaller side of a float64 matrix."""
+    gram = matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
+    scale = gram.diagonal().max().clamp(min=torch.finfo(torch.float64).tiny)  # keeps tiny vectors away from underflow
+    values, basis = torch.linalg.eigh(gram / scale)
+    s = (values.clamp(min=0).sqrt() * scale.sqrt()).flip(0)
+    rank = int((s > TOLERANCE * s[0]).sum())
+    return Spectrum(basis.flip(1)[:, :rank].contiguous(), s[:rank])
+
+
+class SvdCache:
+    """Decompositions shared by several operators on the same experts, keyed by the matrix's content.
+
+    Pass one instance to every `merge(..., cache=cache)` on one set of experts. A content key (shape and four sums in
+    float64) cannot be stale, so modifiers and spaces may share it too. It keeps the smaller-side basis in float64:
+    about `tasks * 8 bytes * min(m, n)^2` for every matrix, 1.8 GB for 8 tasks of a ViT-B-32.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[object, ...], Spectrum] = {}
+
+    def __len__(self) -> int:
+        return len(self._known)
+
+    def get(self, matrix: Tensor, compute: Callable[[Tensor], Spectrum]) -> Spectrum:
+        """The decomposition of this matrix, computed on first sight."""
+        sums = (matrix.sum(), (matrix * matrix).sum(), matrix[0].sum(), matrix[:, 0].sum())
+        key = (tuple(matrix.shape), *(float(x) for x in sums))
+        if key not in self._known:
+            self._known[key] = compute(matrix)
+        return self._known[key]
+
+
+def svd(matrix: Tensor, rank: int | None = None, cache: SvdCache | None = None) -> Svd:
+    """The leading `rank` singular triplets of a matrix [m, n] (all above the tolerance by default), float64.
+
+    The vectors of the longer side are formed only for the triplets asked for.
+    """
+    matrix = matrix.double()
+    basis, s = cache.get(matrix, spectrum) if cache is not None else spectrum(matrix)
+    basis, s = basis[:, :rank], s[:rank]
+    if matrix.shape[0] <= matrix.shape[1]:
+        return Svd(basis, s, matrix.T @ (basis / s))
+    return Svd(matrix @ (basis / s), s, basis)
+
+
+def singular_values(matrix: Tensor, cache: SvdCache | None = None) -> Tensor:
+    """All min(m, n) singular values in float64, descending; those below the tolerance are exactly zero."""
+    matrix = matrix.double()
+    s = (cache.get(matrix, spectrum) if cache is not None else spectrum(matrix)).s
+    return torch.cat([s, s.new_zeros(min(matrix.shape) - len(s))])
+
+
+def polar(matrix: Tensor, cache: SvdCache | None = None) -> Tensor:
+    """The orthogonal polar factor U V^T of U S V^T, float64: every singular value above the tolerance becomes 1.
+
+    Null directions stay null. An SVD would fill them with arbitrary vectors, which then carry weight (66 % between
+    float32 and float64 on LoRA updates); dropping them is the continuous choice.
+    """
+    matrix = matrix.double()
+    basis, s = cache.get(matrix, spectrum) if cache is not None else spectrum(matrix)
+    root = (basis / s) @ basis.T
+    return root @ matrix if matrix.shape[0] <= matrix.shape[1] else matrix @ root

@@ -1,0 +1,139 @@
+"""TIES-Merging (Yadav et al., 2023): trim, elect signs, merge what agrees.
+
+Keep the largest `density` share of each task vector by magnitude, elect one sign per coordinate, and combine the kept
+values that have it:
+
+    s = sign(sum_t kept_t)        merged = mean{ kept_t : sign(kept_t) = s }      (`ties_sum`: the sum)
+
+Where implementations differ, this one says which:
+
+* `scope`: "global" ranks the whole task vector (paper, official code, FusionBench), "tensor" every tensor for itself
+  (mergekit), "row" every row (last dimension). round(density * n) entries are kept, at least one; entries tied with the
+  last one kept are all kept. The official code keeps int(density * n) + 1.
+* `zero_sign`, where kept values cancel exactly: "majority" takes the sign that most coordinates of the model have
+  (official code), "plus" takes +1 (mergekit), "zero" leaves the coordinate at zero.
+* The mean (paper; natural scale 1) and the sum (vision ports; natural scale 0.3) are two operators.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from methods.operator import MEANS, SUMS, Operator
+from methods.selection import kth_largest
+from methods.vectors import TaskVector, Vectors, chunks
+
+Trimmed = Callable[[str], Iterable[Tensor]]  # tensor name -> trimmed flat pieces [tasks, c]
+
+
+def kept_count(density: float, count: int) -> int:
+    """How many of `count` entries a density keeps: rounded, never none."""
+    return max(1, round(density * count))
+
+
+def trim(vectors: Vectors, density: float, scope: str) -> Trimmed:
+    """The task vectors with all but the largest `density` share of entries set to zero, piece by piece."""
+    whole = None
+    count = sum(vectors[0][name].numel() for name in vectors[0])
+    if scope == "global" and count:
+        k = kept_count(density, count)
+        limits = [kth_largest(partial(_parts, vector), k) for vector in vectors]
+        whole = torch.stack(limits)[:, None]
+
+    def pieces(name: str) -> Iterator[Tensor]:
+        start = 0
+        limit = whole if whole is not None else _limits(vectors, name, density, scope)
+        for piece in chunks(vectors, name):
+            stop = start + piece.shape[1]
+            keep = piece.abs() >= (limit if limit.shape[1] == 1 else limit[:, start:stop])
+            yield piece.mul_(keep)
+            start = stop
+
+    return pieces
+
+
+def _parts(vector: Mapping[str, Tensor]) -> Iterator[Tensor]:
+    return (vector[name] for name in vector)
+
+
+def _limits(vectors: Vectors, name: str, density: float, scope: str) -> Tensor:
+    """Smallest kept magnitude, [tasks, 1] for a tensor or [tasks, entries] for rows."""
+    size = torch.stack([vector[name] for vector in vectors]).abs()
+    tasks, width = len(vectors), size.shape[-1] if scope == "row" and size.ndim > 1 else size[0].numel()
+    if not size.numel():
+        return size.reshape(tasks, 0)
+    rows = size.reshape(tasks, -1, width)
+    limit = rows.kthvalue(width - kept_count(density, width) + 1, dim=-1, keepdim=True).values
+    return limit[:, 0] if limit.shape[1] == 1 else limit.expand(rows.shape).reshape(tasks, -1)
+
+
+def elect(vectors: Vectors, trimmed: Trimmed, *, mean: bool, zero_sign: str, whole_model: bool) -> TaskVector:
+    """Elect one sign per coordinate of the trimmed vectors and combine the values that have it."""
+    merged: TaskVector = {}
+    votes, cancelled = 0, []
+    for name in vectors[0]:
+        flat, start = torch.empty_like(vectors[0][name]).reshape(-1), 0
+        if not whole_model:
+            votes, cancelled = 0, []
+        for kept in trimmed(name):
+            sign = kept.sum(dim=0).sign_()
+            here = slice(start, start + kept.shape[1])
+            flat[here] = _combine(kept, sign, mean)
+            start = here.stop
+            if zero_sign != "zero":
+                votes += int(sign.sum())
+                tied = ((sign == 0) & (kept != 0).any(dim=0)).nonzero()[:, 0]
+                if len(tied):
+                    cancelled.append((flat[here], tied, kept[:, tied]))
+        merged[name] = flat.view(vectors[0][name].shape)
+        if not whole_model:
+            _settle(cancelled, votes, zero_sign, mean)
+    if whole_model:
+        _settle(cancelled, votes, zero_sign, mean)
+    return merged
+
+
+def _combine(kept: Tensor, sign: Tensor, mean: bool) -> Tensor:
+    agreeing = (kept * sign).clamp_(min=0)  # magnitudes of the values with the elected sign
+    size = agreeing.sum(dim=0)
+    if mean:
+        size /= (agreeing > 0).sum(dim=0).clamp_(min=1)
+    return size.mul_(sign)
+
+
+def _settle(cancelled: list[tuple[Tensor, Tensor, Tensor]], votes: int, zero_sign: str, mean: bool) -> None:
+    """Give coordinates whose kept values cancel the agreed sign, in place."""
+    sign = 1 if zero_sign == "plus" else (votes > 0) - (votes < 0)
+    for flat, where, kept in cancelled:
+        flat[where] = _combine(kept, kept.new_full(kept.shape[1:], sign), mean)
+
+
+def merge(vectors: Vectors, *, density: float, scope: str, zero_sign: str, mean: bool = True) -> TaskVector:
+    whole = scope == "global"
+    return elect(vectors, trim(vectors, density, scope), mean=mean, zero_sign=zero_sign, whole_model=whole)
+
+
+CITATION = (
+    "@inproceedings{yadav2023ties, title={{TIES}-Merging: Resolving interference when merging models}, author={Yadav, "
+    "Prateek and Tam, Derek and Choshen, Leshem and Raffel, Colin and Bansal, Mohit}, booktitle={NeurIPS}, year={2023}}"
+)
+OPERATOR = Operator(
+    "ties",
+    merge,
+    title="TIES-Merging (disjoint mean)",
+    paper="arXiv:2306.01708",
+    citation=CITATION,
+    formula="kept_t = top density of |tau_t|; s = sign(sum_t kept_t); merged = mean of kept_t with sign s",
+    grid={"density": (0.2, 0.1, 0.3, 0.5), "scope": ("global",), "zero_sign": ("majority",)},
+    coefficients=MEANS,
+    cost="global",
+)
+SUM = OPERATOR.with_(
+    name="ties_sum",
+    function=partial(merge, mean=False),
+    title="TIES-Merging (disjoint sum)",
+    formula="kept_t = top density of |tau_t|; s = sign(sum_t kept_t); merged = sum of kept_t with sign s",
+    coefficients=SUMS,
+)

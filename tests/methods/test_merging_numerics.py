@@ -1,0 +1,54 @@
+"""Selection and linear algebra against sorting and float64 references."""
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from methods.linalg import polar, singular_values, svd
+from methods.selection import kth_largest
+
+
+@pytest.mark.parametrize("values", ["normal", "constant", "two", "zeros"])
+def test_kth_largest_equals_sorting(values):
+    g = torch.Generator().manual_seed(0)
+    x = {
+        "normal": torch.randn(400_000, generator=g),
+        "constant": torch.full((400_000,), -2.0),
+        "two": torch.randint(0, 2, (400_000,), generator=g).float(),
+        "zeros": torch.zeros(400_000),
+    }[values]
+    ordered = x.abs().sort(descending=True).values
+    for k in (1, 2, 80_000, 399_999, 400_000):
+        assert torch.equal(kth_largest(lambda: [x[:7], x[7:300_000].view(-1, 1), x[300_000:]], k), ordered[k - 1])
+
+
+def test_kth_largest_of_too_few():
+    with pytest.raises(ValueError, match="cannot take the 3-th largest of 2 entries"):
+        kth_largest(lambda: [torch.ones(2)], 3)
+
+
+@pytest.mark.parametrize("shape", [(8, 30), (30, 8), (9, 9), (1, 5), (5, 1), (1, 1)])
+@pytest.mark.parametrize("scale", [1.0, 1e-4, 1e-30])
+def test_svd_equals_the_float64_reference(shape, scale):
+    matrix = (torch.randn(shape, generator=torch.Generator().manual_seed(1)) * scale).double()
+    u, s, v = svd(matrix)
+    assert_close(s, torch.linalg.svdvals(matrix), rtol=1e-6, atol=0)
+    assert_close((u * s) @ v.T, matrix, rtol=1e-6, atol=1e-7 * scale)
+    assert_close(u.T @ u, torch.eye(min(shape)).double())
+    assert_close(v.T @ v, torch.eye(min(shape)).double())
+    a, _, b = torch.linalg.svd(matrix, full_matrices=False)
+    assert_close(polar(matrix), a @ b)
+
+
+def test_a_low_rank_product_in_float32_has_its_rank():
+    g = torch.Generator().manual_seed(2)
+    matrix = torch.randn(200, 4, generator=g) @ torch.randn(4, 300, generator=g)
+    assert len(svd(matrix).s) == 4
+    assert torch.count_nonzero(singular_values(matrix)) == 4
+    assert_close(torch.linalg.matrix_norm(polar(matrix)), torch.tensor(2.0).double())
+
+
+def test_zero_matrices_have_no_directions():
+    assert_close(polar(torch.zeros(3, 4)), torch.zeros(3, 4).double())
+    assert svd(torch.zeros(3, 4)).s.shape == (0,)
+    assert_close(singular_values(torch.zeros(3, 4)), torch.zeros(3).double())
