@@ -1,0 +1,53 @@
+"""OrthoReg's diagonal alone: pull the norm of every column of the update to 1, leave their angles free.
+
+    squared     sum_j (||d_j||^2 - 1)^2          frobenius     its square root
+
+An ablation: norm control without angle control. Unlike the whole penalty, its parts are not the same on both sides of a
+matrix, so the side must be named: `squared` takes the columns, always, as the paper's `D^T D` does; `frobenius` takes the
+smaller side (rows where the matrix is wide), as the released code does. So in either form the sums of squares of
+`orthoreg_diagonal` and `orthoreg_offdiagonal` add up to that of `orthoreg`.
+"""
+
+import torch
+from torch import Tensor
+
+from methods.factors import Factors
+from methods.regularizers.record import Regularizer, weight
+
+
+def by_rows(rows: int, columns: int, form: str) -> bool:
+    """Whether the Gram matrix meant is that of the rows."""
+    return form == "frobenius" and rows < columns
+
+
+def dense(update: Tensor, grad: Tensor, strength: float, form: str) -> Tensor:
+    along = 1 if by_rows(*update.shape, form) else 0
+    excess = update.square().sum(dim=along, keepdim=True) - 1
+    value, factor = weight(excess.square().sum(), strength, form)
+    grad.addcmul_(update, 4 * factor * excess)
+    return value
+
+
+def factored(update: Factors, grad: Factors, strength: float, form: str) -> Tensor:
+    """Column j of D = s B A has the squared norm `s^2 a_j^T (B^T B) a_j`; rows by symmetry, with B and A exchanged."""
+    b, a, scale = update
+    if by_rows(b.shape[0], a.shape[1], form):
+        return _columns(a.T, b.T, scale, grad.a.T, grad.b.T, strength, form)
+    return _columns(b, a, scale, grad.b, grad.a, strength, form)
+
+
+def _columns(
+    b: Tensor, a: Tensor, scale: float, grad_b: Tensor, grad_a: Tensor, strength: float, form: str
+) -> Tensor:
+    left = scale * scale * (b.T @ b) @ a
+    excess = (a * left).sum(dim=0) - 1
+    value, factor = weight(excess.square().sum(), strength, form)
+    push = 4 * factor * excess
+    grad_b.addmm_(b, (scale * scale) * ((a * push) @ a.T))
+    grad_a.addcmul_(left, push)
+    return value
+
+
+REGULARIZER = Regularizer(
+    "orthoreg_diagonal", "Column norms of updates (ablation)", "arXiv:2604.17078", dense, factored
+)

@@ -1,0 +1,67 @@
+"""OrthoReg's off-diagonal alone: pull the columns of the update apart, leave their norms free.
+
+    squared     sum_{i != j} (d_i . d_j)^2       frobenius     its square root
+
+An ablation: angle control without norm control. Sides as in `orthoreg_diagonal`: `squared` means the columns, `frobenius`
+the smaller side. Where columns are meant but rows are fewer, `||D^T D||^2 = ||D D^T||^2` still gives everything from the
+smaller Gram matrix: the diagonal's share is subtracted from the value and from the gradient. Columns outnumber the rank
+there, so the difference is never small against its parts.
+"""
+
+import torch
+from torch import Tensor
+
+from methods.factors import Factors
+from methods.regularizers.orthoreg import grams
+from methods.regularizers.orthoreg_diagonal import by_rows
+from methods.regularizers.record import Regularizer, weight
+
+
+def dense(update: Tensor, grad: Tensor, strength: float, form: str) -> Tensor:
+    rows, columns = update.shape
+    if rows >= columns:
+        gram = update.T @ update
+        gram.diagonal().zero_()
+        value, factor = weight(torch.linalg.vector_norm(gram).square(), strength, form)
+        grad.addmm_(update, gram.mul_(4 * factor))
+        return value
+    gram = update @ update.T
+    if by_rows(rows, columns, form):
+        gram.diagonal().zero_()
+        value, factor = weight(torch.linalg.vector_norm(gram).square(), strength, form)
+        grad.addmm_(gram.mul_(4 * factor), update)
+        return value
+    norms = update.square().sum(dim=0)
+    total = torch.linalg.vector_norm(gram).square() - norms.square().sum()
+    value, factor = weight(total, strength, form)
+    grad.addmm_(gram.mul_(4 * factor), update)
+    grad.addcmul_(update, -4 * factor * norms)
+    return value
+
+
+def factored(update: Factors, grad: Factors, strength: float, form: str) -> Tensor:
+    b, a, scale = update
+    if by_rows(b.shape[0], a.shape[1], form):
+        return _columns(a.T, b.T, scale, grad.a.T, grad.b.T, strength, form)
+    return _columns(b, a, scale, grad.b, grad.a, strength, form)
+
+
+def _columns(
+    b: Tensor, a: Tensor, scale: float, grad_b: Tensor, grad_a: Tensor, strength: float, form: str
+) -> Tensor:
+    p, q = grams(b, a, scale)
+    m = p @ q
+    left = scale * p.to(a.dtype) @ a
+    norms = (a * left).sum(dim=0)
+    total = (m * m.T).sum() - norms.double().square().sum()
+    value, factor = weight(total, strength, form)
+    factor = 4 * scale * factor
+    push = norms * factor.to(a.dtype)
+    grad_b.addmm_(b, (factor * (q @ m)).to(b.dtype) - scale * ((a * push) @ a.T))
+    grad_a.addmm_((factor * (m @ p)).to(a.dtype), a).sub_(left * push)
+    return value.to(a.dtype)
+
+
+REGULARIZER = Regularizer(
+    "orthoreg_offdiagonal", "Angles between columns of updates (ablation)", "arXiv:2604.17078", dense, factored
+)

@@ -1,0 +1,65 @@
+"""An image tower as a pure function of its parameters, with its directional derivative.
+
+Nothing is ever written into the module: parameters go in as a dict, features come out, so one tower serves every
+fine-tuning method, every coefficient of a sweep, and both evaluations of a tangent model.
+
+Two implementations give the same numbers. The *fast* one is written out for open_clip's standard `VisionTransformer`
+(`methods.tower.vit`, `methods.tower.dual`); the *reference* one (`methods.tower.reference`) calls any module through
+`torch.func` and serves every other architecture, the tests, and debugging (`fast=False`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from torch import Tensor, nn
+
+from methods.tower import dual, reference, vit
+from methods.tower.layout import Layout, recognise
+
+__all__ = ["Layout", "Tower", "recognise"]
+
+
+class Tower:
+    """An image encoder as a function `tower(params, pixels) -> features`.
+
+    `visual` is an open_clip `VisionTransformer` or any module that maps pixels `[batch, 3, height, width]` to features
+    `[batch, embed]` (or to a tuple that starts with them). It is put into eval mode, so that dropout never makes two
+    calls differ. Parameter names are those of `visual.named_parameters()`.
+
+    `fast` says which implementation is in use: hand-written where the architecture is recognised, unless switched off.
+    """
+
+    def __init__(self, visual: nn.Module, *, fast: bool = True) -> None:
+        self.module = visual.eval()
+        self.layout: Layout | None = recognise(visual) if fast else None
+
+    @property
+    def fast(self) -> bool:
+        return self.layout is not None
+
+    def __call__(self, params: Mapping[str, Tensor], pixels: Tensor) -> Tensor:
+        """Features `[batch, embed]`, not normalised, of normalised float `pixels` `[batch, 3, height, width]`.
+
+        Differentiable in `params`. A parameter that is missing from `params` is an error on the fast path.
+        """
+        if self.layout is not None:
+            return vit.features(self.layout, params, pixels)
+        return reference.features(self.module, params, pixels)
+
+    def dual(
+        self, params: Mapping[str, Tensor], tangent: Mapping[str, Tensor], pixels: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Features at `params` and their derivative along `tangent`: `f(params)` and `J(params) tangent`.
+
+        Both are `[batch, embed]`. A name that `tangent` lacks has a zero tangent; a name that `params` lacks is an
+        error. The features are differentiable in `params` as in `__call__`; the derivative carries no graph. That is
+        what training in the tangent space needs: with `out = f0 + J tau`, the gradient of a loss with respect to `tau`
+        is `J^T dL/dout`, and backward through `f0` alone computes it.
+        """
+        unknown = sorted(set(tangent) - set(params))
+        if unknown:
+            raise ValueError(f"dual: the tangent names {unknown[0]!r}, which is no parameter of this tower")
+        if self.layout is not None:
+            return dual.features(self.layout, params, tangent, pixels)
+        return reference.dual(self.module, params, tangent, pixels)

@@ -1,0 +1,175 @@
+"""Forward-mode differentiation of the hand-written tower, layer by layer.
+
+Every value travels with its derivative along one direction of parameter space: a pair `(x, dx)`, where `dx = None`
+stands for zero (the pixels, and parameters that the direction does not name). The rules:
+
+    linear      d(x W^T + b) = dx W^T + x dW^T + db
+    layer norm  d(w h + b)   = w (J dx) + dw h + db,   h the normed input, J symmetric: the backward kernel applies it
+    softmax     dP = P * (dS - rowsum(P * dS))
+    gelu, silu  the backward kernel, fed with dx
+
+The values are ordinary autograd tensors; the derivatives carry no graph (see `Tower.dual` for why that is enough to
+train a tangent model). torch.func's own jvp builds the graph of both, which is what makes it 5 times a plain step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from methods.tower import vit
+from methods.tower.layout import Layout
+
+Dual = tuple[Tensor, Tensor | None]
+
+
+def features(
+    layout: Layout, params: Mapping[str, Tensor], tangent: Mapping[str, Tensor], pixels: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Features `[batch, embed]` at `params`, and their derivative along `tangent`, without a graph."""
+    return _Walk(layout, params, tangent).features(pixels)
+
+
+def _plus(*terms: Tensor | None) -> Tensor | None:
+    known = [term for term in terms if term is not None]
+    return sum(known[1:], start=known[0]) if known else None
+
+
+class _Walk:
+    """One pass through the tower with the parameters and their tangents at hand."""
+
+    def __init__(self, layout: Layout, params: Mapping[str, Tensor], tangent: Mapping[str, Tensor]) -> None:
+        self.layout, self.params, self.tangent = layout, params, tangent
+
+    def features(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        layout, params, tangent = self.layout, self.params, self.tangent
+        x = self.embed(pixels)
+        if layout.norm_before:
+            x = self.norm(x, "ln_pre")
+        for index in range(layout.layers):
+            last = index == layout.layers - 1 and layout.pool == "tok"
+            x = self.block(x, f"transformer.resblocks.{index}.", first_only=last)
+        y, dy = self.pool(x)
+        proj, dproj = params["proj"], tangent.get("proj")
+        out = y @ proj
+        with torch.no_grad():
+            moved = _plus(dy @ proj if dy is not None else None, y @ dproj if dproj is not None else None)
+            return out, torch.zeros_like(out) if moved is None else moved
+
+    def embed(self, pixels: Tensor) -> Dual:
+        cut = vit.patches(self.layout, pixels)
+        kernel, dkernel = self.params["conv1.weight"], self.tangent.get("conv1.weight")
+        token, dtoken = self.params["class_embedding"], self.tangent.get("class_embedding")
+        rows = F.linear(cut, kernel.flatten(1))
+        x = torch.cat([token.expand(len(rows), 1, -1).to(rows.dtype), rows], dim=1) + self.params["positional_embedding"]
+        with torch.no_grad():
+            dx = None
+            if dkernel is not None or dtoken is not None:
+                moved = torch.zeros_like(rows) if dkernel is None else F.linear(cut, dkernel.flatten(1))
+                head = torch.zeros_like(token) if dtoken is None else dtoken
+                dx = torch.cat([head.expand(len(rows), 1, -1).to(moved.dtype), moved], dim=1)
+            dposition = self.tangent.get("positional_embedding")
+            return x, _plus(dx, None if dposition is None else dposition.expand_as(x))
+
+    def block(self, x: Dual, at: str, *, first_only: bool) -> Dual:
+        y = self.norm(x, at + "ln_1")
+        mixed = self.attention(y, at + "attn.", first_only=first_only)
+        if first_only:
+            x = x[0][:, :1], None if x[1] is None else x[1][:, :1]
+        x = self.add(x, self.scale(mixed, at + "ls_1.gamma"))
+        hidden = self.activate(self.linear(self.norm(x, at + "ln_2"), at + "mlp.c_fc.weight", at + "mlp.c_fc.bias"))
+        return self.add(x, self.scale(self.linear(hidden, at + "mlp.c_proj.weight", at + "mlp.c_proj.bias"), at + "ls_2.gamma"))
+
+    def attention(self, y: Dual, at: str, *, first_only: bool) -> Dual:
+        layout, names = self.layout, (at + "in_proj_weight", at + "in_proj_bias")
+        if first_only:
+            first = y[0][:, :1], None if y[1] is None else y[1][:, :1]
+            query = self.linear(first, *names, rows=slice(0, layout.width))
+            rest = self.linear(y, *names, rows=slice(layout.width, None))
+            (q,), (k, v) = vit.split_heads(layout, query[0]), vit.split_heads(layout, rest[0])
+        else:
+            query = rest = self.linear(y, *names)
+            q, k, v = vit.split_heads(layout, query[0])
+        mixed = F.scaled_dot_product_attention(q, k, v)
+        with torch.no_grad():
+            dmixed = None
+            if query[1] is not None and rest[1] is not None:
+                dq, *more = vit.split_heads(layout, query[1])
+                dk, dv = vit.split_heads(layout, rest[1]) if first_only else more
+                scale = q.shape[-1] ** -0.5
+                weights = torch.softmax((q @ k.transpose(-2, -1)) * scale, dim=-1)
+                moved = weights * ((dq @ k.transpose(-2, -1) + q @ dk.transpose(-2, -1)) * scale)
+                dmixed = (moved - weights * moved.sum(dim=-1, keepdim=True)) @ v + weights @ dv
+                dmixed = dmixed.transpose(1, 2).flatten(2)
+        return self.linear((mixed.transpose(1, 2).flatten(2), dmixed), at + "out_proj.weight", at + "out_proj.bias")
+
+    def linear(self, x: Dual, weight: str, bias: str, rows: slice = slice(None)) -> Dual:
+        value, dvalue = x
+        w, b = self.params[weight][rows], self.params[bias][rows]
+        dw, db = self.tangent.get(weight), self.tangent.get(bias)
+        out = F.linear(value, w, b)
+        with torch.no_grad():
+            moved = None
+            if dw is not None:
+                moved = F.linear(value, dw[rows], None if db is None else db[rows])
+            elif db is not None:
+                moved = db[rows].expand_as(out)
+            return out, _plus(moved, None if dvalue is None else F.linear(dvalue, w))
+
+    def norm(self, x: Dual, name: str) -> Dual:
+        value, dvalue = x
+        w, b = self.params[f"{name}.weight"], self.params[f"{name}.bias"]
+        dw, db = self.tangent.get(f"{name}.weight"), self.tangent.get(f"{name}.bias")
+        shape = [value.shape[-1]]
+        out, mean, inverse = torch.native_layer_norm(value, shape, w, b, self.layout.eps)
+        with torch.no_grad():
+            moved = None
+            if dvalue is not None:
+                moved = torch.ops.aten.native_layer_norm_backward(
+                    dvalue.contiguous(), value, shape, mean, inverse, None, None, [True, False, False]
+                )[0]
+                moved = moved * w
+            if dw is not None:
+                normed = (value - mean) * inverse
+                moved = normed * dw if moved is None else moved.addcmul_(normed, dw)
+            return out, _plus(moved, None if db is None else db.expand_as(out))
+
+    def activate(self, x: Dual) -> Dual:
+        value, dvalue = x
+        out = vit.activate(self.layout, value)
+        with torch.no_grad():
+            if dvalue is None:
+                return out, None
+            if self.layout.activation == "quick_gelu":
+                return out, torch.ops.aten.silu_backward(dvalue, value * vit.QUICK)
+            tanh = "tanh" if self.layout.activation == "gelu_tanh" else "none"
+            return out, torch.ops.aten.gelu_backward(dvalue, value, approximate=tanh)
+
+    def scale(self, x: Dual, name: str) -> Dual:
+        if not self.layout.layer_scale:
+            return x
+        (value, dvalue), gamma, dgamma = x, self.params[name], self.tangent.get(name)
+        out = value * gamma
+        with torch.no_grad():
+            along = None if dvalue is None else dvalue * gamma
+            return out, _plus(along, None if dgamma is None else value * dgamma)
+
+    def add(self, x: Dual, y: Dual) -> Dual:
+        out = x[0] + y[0]
+        with torch.no_grad():
+            return out, _plus(x[1], y[1])
+
+    def pool(self, x: Dual) -> Dual:
+        layout, (value, dvalue) = self.layout, x
+        if layout.pool == "tok":
+            return self.norm((value[:, 0], None if dvalue is None else dvalue[:, 0]), "ln_post")
+        tokens: Dual = value[:, 1:], None if dvalue is None else dvalue[:, 1:]
+        if not layout.norm_after_pool:
+            tokens = self.norm(tokens, "ln_post")
+        out = tokens[0].mean(dim=1)
+        with torch.no_grad():
+            moved = None if tokens[1] is None else tokens[1].mean(dim=1)
+        return (out, moved) if not layout.norm_after_pool else self.norm((out, moved), "ln_post")
