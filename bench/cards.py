@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from bench.errors import DataError, UnknownName
 
 Split = Literal["train", "validation", "test"]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
@@ -40,27 +41,48 @@ class Procedural(Card):
     generator: str
 
 
-class Hub(Card):
-    """Parquet shards with image bytes in a Hugging Face dataset repository, at a pinned revision."""
+class Download(Card):
+    """What every source of downloaded images says besides where they are.
+
+    `validation` names the source's own validation part; empty means that it is held out of the training part by the
+    reference's rule (`bench.sources.validation_rows`). `labels` are the source's class names in the card's label order,
+    needed only where they differ from the card's `classes`; `match = "position"` is for sources whose label numbers
+    are a standard and whose names are prose. `sha256` holds the hash of row ids of each verified split: ids are the
+    source's own, so the hash belongs to the source and recording one does not make the card another dataset.
+    """
+
+    validation: str = ""
+    labels: tuple[str, ...] = ()
+    match: Literal["name", "position"] = "name"
+    sha256: dict[Split, Sha256] = {}
+
+
+class Hub(Download):
+    """Parquet shards with image bytes in a Hugging Face dataset repository, at a pinned revision.
+
+    `files` is the pattern of a part's shards, with `{part}` for its name; the default is `CONFIG/PART-*.parquet`, with
+    `data` for the default config.
+    """
 
     kind: Literal["hub"]
     repo: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
     revision: Annotated[str, Field(pattern=r"^([0-9a-f]{40})?$")] = ""
     config: str = "default"
+    files: Annotated[str, Field(pattern=r"^([\w{*-][\w{}*.-]*/)*[\w{}*.-]*$")] = ""
     image_column: str = "image"
     label_column: str = "label"
     train: str = "train"
     test: str = "test"
 
 
-class Folder(Card):
+class Folder(Download):
     """A local folder in the layout of the task_vectors / TTA reference code."""
 
     kind: Literal["folder"]
     layout: str
 
 
-class Torchvision(Card):
+class Torchvision(Download):
     """One of torchvision's own dataset classes."""
 
     kind: Literal["torchvision"]
