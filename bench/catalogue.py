@@ -7,13 +7,16 @@ Precedence is built-in, entry point, `--include`; a name that comes twice is an 
 """
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from bench.errors import UnknownName
 
+GROUPS = ("bench.merging", "bench.finetuning")
 PATH = Path(__file__).parent / "assets" / "catalogue.json"
 
 
@@ -50,3 +53,13 @@ class Catalogue:
 def load() -> Catalogue:
     """The built-in methods."""
     return Catalogue(**json.loads(PATH.read_text(encoding="utf-8")))
+
+
+def with_plugins(include: Iterable[str] = ()) -> Catalogue:
+    """The catalogue extended by entry points and `--include` files; imports torch only when there are any."""
+    include = tuple(include)
+    if not include and not any(entry_points(group=group) for group in GROUPS):
+        return load()
+    from bench import registry
+
+    return registry.facts(registry.load(include))

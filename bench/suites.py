@@ -64,7 +64,7 @@ class Suite(Card):
             chosen |= {k: v for k, v in table.items() if not isinstance(v, dict)}
             chosen |= table.get(method, {})
         try:
-            return Recipe(**(chosen | overrides))
+            return Recipe(**(chosen | overrides)).canonical(method, regularizer)
         except TypeError as error:
             raise BenchError(f"suite {self.name}: recipe of {method}: {error}; correct the suite file") from error
 

@@ -1,0 +1,34 @@
+# Two commands do everything on a machine with Python >= 3.11, make and git: `make demo` and `make test`.
+.PHONY: demo test test-all setup lint bench catalogue pretrain leaderboard clean
+BIN := .venv/bin
+RUN := OMP_NUM_THREADS=1 PYTHONHASHSEED=0
+
+demo: setup ## eight fine-tuning methods x five operators on the embedded suite, then the leaderboard
+	@$(BIN)/bench run --grid demo --store store
+	@$(BIN)/bench leaderboard build --store store --out store/leaderboard
+
+test: setup ## everything that is quick
+	@$(RUN) $(BIN)/python -m pytest -q -n 2 --dist loadfile
+
+test-all: setup ## the slow tests too
+	@$(RUN) $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not gpu"
+
+setup: .venv/.installed
+
+.venv/.installed: pyproject.toml constraints.txt .ci/setup
+	@sh .ci/setup
+
+lint: setup
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+bench: setup ## speed and memory against references, ratios in one run
+	@$(RUN) $(BIN)/python -m benchmarks
+
+catalogue: setup ## rewrite bench/assets/catalogue.json from the registries
+	@$(BIN)/python -m bench.registry
+
+pretrain: setup ## repeat the pre-training of the shipped backbone (about an hour on one core)
+	@$(RUN) $(BIN)/python -m bench.mini8.pretrain
+
+clean:
+	rm -rf .venv store build dist *.egg-info

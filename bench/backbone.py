@@ -1,0 +1,119 @@
+"""Backbones: open_clip image towers with their pretrained weights, and the zero-shot heads made by the text tower.
+
+The only home of open_clip. The text tower is built when a head is missing from the cache, and dropped at once.
+"""
+
+import hashlib
+import os
+import uuid
+import warnings
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from bench import images, suites
+from bench.cards import DatasetCard
+from bench.errors import DataError
+from bench.suites import ASSETS, BackboneCard
+from methods.tower import Tower
+
+HEAD_VERSION = 1
+
+
+class Backbone:
+    """An image tower as a function of its parameters, the pretrained parameters, and heads by dataset card.
+
+    `pretrained` maps open_clip's visual parameter names (no `visual.` prefix) to float32 tensors on `device`.
+    """
+
+    def __init__(self, card: BackboneCard, *, device: str = "cpu", fast: bool = True) -> None:
+        self.card = card
+        self.device = torch.device(device)
+        model = _create(card)
+        visual = model.visual.to(self.device).eval().requires_grad_(False)
+        self.tower = Tower(visual, fast=fast)
+        self.pretrained: dict[str, Tensor] = {name: p.detach() for name, p in visual.named_parameters()}
+        self.mean = torch.tensor(card.mean, device=self.device).view(1, 3, 1, 1)
+        self.std = torch.tensor(card.std, device=self.device).view(1, 3, 1, 1)
+        self._heads: dict[str, Tensor] = {}
+
+    def head(self, card: DatasetCard) -> Tensor:
+        """Zero-shot classifier [classes, embed]: rows of length logit_scale, made from class names and templates."""
+        if card.name not in self._heads:
+            self._heads[card.name] = _cached_head(self.card, card).to(self.device)
+        return self._heads[card.name]
+
+    def normalise(self, pixels: Tensor) -> Tensor:
+        """uint8 [n, 3, h, w] on any device -> normalised float32 on the backbone's."""
+        return images.normalise(pixels.to(self.device, non_blocking=True), self.mean, self.std)
+
+
+def load(name: str, *, device: str = "cpu", fast: bool = True) -> Backbone:
+    """The backbone `name` with its pretrained weights; DataError says how to get weights that are not here."""
+    return Backbone(suites.backbone(name), device=device, fast=fast)
+
+
+def _create(card: BackboneCard) -> Any:
+    """The whole open_clip model, in float32, weights loaded and verified."""
+    import open_clip
+
+    if card.weights == "bundled":
+        from bench.mini8 import assets
+
+        path = ASSETS / f"{card.name}.safetensors"
+        verify_file(path, card.sha256, "reinstall bench or run `git checkout` on it")
+        open_clip.add_model_config(ASSETS / f"{card.name}.json")
+        model = open_clip.create_model(card.architecture, load_weights=False)
+        model.load_state_dict(assets.load_mini())
+        return model.float()
+    try:
+        with warnings.catch_warnings():
+            # A GELU tower with QuickGELU weights loses points in silence: make open_clip's warning an error.
+            warnings.filterwarnings("error", message=".*QuickGELU.*")
+            return open_clip.create_model(card.architecture, pretrained=card.weights, precision="fp32")
+    except (RuntimeError, OSError) as error:
+        raise DataError(
+            f"weights {card.weights!r} of {card.name} cannot be loaded ({str(error).splitlines()[0][:160]}); "
+            "fetch them once with network access, or point HF_HOME at a cache that has them"
+        ) from error
+
+
+def verify_file(path: Path, expected: str, remedy: str) -> None:
+    """DataError unless the file is there and has the recorded sha256 (an empty one is not checked)."""
+    if not path.is_file():
+        raise DataError(f"{path} is missing; {remedy}")
+    if expected and hashlib.sha256(path.read_bytes()).hexdigest() != expected:
+        raise DataError(f"{path} is damaged: its sha256 is not {expected[:16]}...; {remedy}")
+
+
+def _cached_head(backbone: BackboneCard, card: DatasetCard) -> Tensor:
+    what = f"{HEAD_VERSION}|{backbone.fingerprint}|{'|'.join(card.classes)}|{'|'.join(card.templates)}"
+    name = f"{backbone.name}-{card.name}-{hashlib.sha256(what.encode()).hexdigest()[:16]}.safetensors"
+    path = images.cache_folder() / "heads" / name
+    if not path.is_file():
+        head = make_head(_create(backbone), backbone.architecture, card)
+        scratch = path.parent / f".{name}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        safetensors.torch.save_file({"head": head}, scratch)
+        scratch.rename(path)
+    try:
+        return safetensors.torch.load_file(path)["head"]
+    except (safetensors.SafetensorError, KeyError) as error:
+        raise DataError(f"cached head {path} is damaged; delete it and run again") from error
+
+
+@torch.inference_mode()
+def make_head(model: Any, architecture: str, card: DatasetCard) -> Tensor:
+    """Zero-shot head of CLIP: per class the mean of normalised prompt embeddings, normalised, times exp(logit_scale)."""
+    import open_clip
+
+    tokenizer = open_clip.get_tokenizer(architecture)
+    model = model.eval()
+    rows = []
+    for name in card.classes:
+        features = model.encode_text(tokenizer([t.replace("{}", name) for t in card.templates]), normalize=True)
+        rows.append(torch.nn.functional.normalize(features.mean(dim=0), dim=0))
+    return (torch.stack(rows) * model.logit_scale.exp()).float()

@@ -1,0 +1,79 @@
+"""Evaluation: which images a model gets right, for one set of weights or for a whole sweep of coefficients.
+
+A sweep never rebuilds a model. For ordinary models `pretrained + scaling * merged` is written into one set of buffers,
+in place. A tangent model is affine in the coefficient, so one forward and one directional derivative serve the grid.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from bench.backbone import Backbone
+from bench.images import Images
+
+
+@dataclass(frozen=True)
+class Evaluator:
+    """Evaluates weights on images with a frozen head. `batch_size` is a matter of speed and memory only."""
+
+    backbone: Backbone
+    batch_size: int = 256
+
+    @torch.inference_mode()
+    def correct(self, params: Mapping[str, Tensor], images: Images, head: Tensor) -> Tensor:
+        """bool [images]: whether the largest logit is the label's."""
+        found = [predict(self.backbone.tower(params, x), head) == y for x, y in self._batches(images)]
+        return torch.cat(found).cpu()
+
+    @torch.inference_mode()
+    def correct_tangent(
+        self, tangent: Mapping[str, Tensor], scalings: Sequence[float], images: Images, head: Tensor
+    ) -> Tensor:
+        """bool [scalings, images] of the tangent models f(theta0) + scaling * J(theta0) tangent."""
+        found = []
+        for x, y in self._batches(images):
+            f0, jvp = self.backbone.tower.dual(self.backbone.pretrained, tangent, x)
+            found.append(torch.stack([predict(f0 + a * jvp, head) == y for a in scalings]))
+        return torch.cat(found, dim=1).cpu()
+
+    def sweep(
+        self, merged: Mapping[str, Tensor], scalings: Sequence[float], sets: Sequence[tuple[Images, Tensor]], *, tangent: bool
+    ) -> list[list[Tensor]]:
+        """Correctness of every coefficient on every (images, head): `result[scaling][set]` is bool [images]."""
+        if tangent:
+            by_set = [self.correct_tangent(merged, scalings, images, head) for images, head in sets]
+            return [[bits[i] for bits in by_set] for i in range(len(scalings))]
+        params = Scaled(self.backbone.pretrained, merged)
+        return [[self.correct(params.at(a), images, head) for images, head in sets] for a in scalings]
+
+    def _batches(self, images: Images) -> Iterator[tuple[Tensor, Tensor]]:
+        for i in range(0, len(images), self.batch_size):
+            rows = slice(i, i + self.batch_size)
+            pixels = torch.from_numpy(images.pixels[rows].copy())
+            yield self.backbone.normalise(pixels), torch.from_numpy(images.labels[rows].copy()).to(self.backbone.device)
+
+
+class Scaled:
+    """`pretrained + scaling * merged` for changing coefficients, in one set of buffers."""
+
+    def __init__(self, pretrained: Mapping[str, Tensor], merged: Mapping[str, Tensor]) -> None:
+        unknown = sorted(set(merged) - set(pretrained))
+        if unknown:
+            raise ValueError(f"the merged vector has {unknown[0]!r}, which is no parameter of this backbone")
+        self._pretrained = pretrained
+        self._merged = {name: tensor.to(pretrained[name].device) for name, tensor in merged.items()}
+        self._params = {n: torch.empty_like(p) if n in merged else p for n, p in pretrained.items()}
+
+    @torch.inference_mode()
+    def at(self, scaling: float) -> dict[str, Tensor]:
+        """The parameters at this coefficient; valid until the next call."""
+        for name, tensor in self._merged.items():
+            torch.add(self._pretrained[name], tensor, alpha=scaling, out=self._params[name])
+        return self._params
+
+
+def predict(features: Tensor, head: Tensor) -> Tensor:
+    """Class indices [batch]. Features need no normalisation: a positive factor does not move the largest logit."""
+    return (features @ head.T).argmax(dim=-1)

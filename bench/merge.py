@@ -1,0 +1,58 @@
+"""One merge: task vectors from the store, the operator's function, and whatever else the operator needs."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from bench import weights
+from bench.errors import BenchError, DataError
+from bench.store import Store
+from methods.operator import Operator
+
+
+class NotApplicable(BenchError):
+    """An operator that cannot take these experts, such as a LoRA space on full fine-tunes. Shown, not counted as failed."""
+
+
+class Vectors:
+    """Task vectors of a store by expert key, read once per process and verified against their recorded hash.
+
+    Keeps the last `keep` vectors; a merge cell asks for the same eight that its neighbour just used.
+    """
+
+    def __init__(self, store: Store, keep: int = 16) -> None:
+        self._store, self._keep = store, keep
+        self._held: dict[str, tuple[dict[str, Tensor], dict[str, tuple[Tensor, Tensor]]]] = {}
+
+    def __call__(self, key: str) -> tuple[dict[str, Tensor], dict[str, tuple[Tensor, Tensor]]]:
+        """`(delta, factors)` of the expert `key`."""
+        if key not in self._held:
+            data = self._store.read_vector(key)
+            expected = self._store.read(key).metrics.get("vector_sha256")
+            if weights.sha256(data) != expected:
+                raise DataError(
+                    f"task vector {self._store.url}/vectors/{key}.safetensors is damaged (sha256 differs from its record); "
+                    f"delete records/{key[:2]}/{key}.parquet and run again"
+                )
+            self._held[key] = weights.load(data, f"vectors/{key}.safetensors")
+            while len(self._held) > self._keep:
+                del self._held[next(iter(self._held))]
+        return self._held[key]
+
+
+def merge(
+    operator: Operator, options: Mapping[str, Any], vectors: Vectors, experts: Sequence[str], *, seed: int
+) -> dict[str, Tensor]:
+    """The merged task vector of `experts`; NotApplicable when the operator needs what these experts do not have."""
+    loaded = [vectors(key) for key in experts]
+    inputs: dict[str, Any] = dict(options)
+    if "factors" in operator.needs:
+        if not all(factors for _, factors in loaded):
+            raise NotApplicable(f"{operator.name} needs LoRA factors; these experts were fine-tuned without them")
+        inputs["factors"] = [factors for _, factors in loaded]
+    try:
+        merged: dict[str, Tensor] = operator.merge([delta for delta, _ in loaded], seed=seed, **inputs)
+    except ValueError as error:
+        raise BenchError(str(error)) from error
+    return merged

@@ -1,0 +1,102 @@
+"""The live registries: built-in methods, entry points and `--include` files, with torch. `bench.catalogue` is their torch-free face.
+
+`python -m bench.registry` writes `bench/assets/catalogue.json`.
+"""
+
+import importlib.util
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from bench import catalogue
+from bench.catalogue import Catalogue
+from bench.errors import BenchError, UnknownName
+from methods.finetuning import FINETUNING
+from methods.finetuning.record import FineTuning
+from methods.merging import MERGING
+from methods.modifiers import MODIFIERS, resolve
+from methods.operator import Operator
+from methods.regularizers import REGULARIZERS
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Every method that this process knows, built-in < entry point < `--include`."""
+
+    operators: dict[str, Operator]
+    finetuning: dict[str, FineTuning]
+
+    def operator(self, name: str) -> Operator:
+        """An operator by name, with modifiers and space (`tsv_m~lines`)."""
+        if name.split("~")[0].split("@")[0] not in self.operators:
+            raise UnknownName("merging operator", name, self.operators)
+        return resolve(name, self.operators)
+
+
+def load(include: Iterable[str] = ()) -> Registry:
+    """The registries with entry points and included files; a name that comes twice is an error."""
+    operators, finetuning = dict(MERGING), dict(FINETUNING)
+    for group, kind, table in (("bench.merging", Operator, operators), ("bench.finetuning", FineTuning, finetuning)):
+        for point in entry_points(group=group):
+            _add(table, point.load(), kind, f"entry point {point.value}")
+    for path in include:
+        found = [value for value in vars(_module(path)).values() if isinstance(value, Operator | FineTuning)]
+        if not found:
+            raise BenchError(f"--include {path}: no Operator or FineTuning in it; assign one at module level")
+        for method in found:
+            _add(operators if isinstance(method, Operator) else finetuning, method, type(method), path)
+    return Registry(operators, finetuning)
+
+
+def _module(path: str) -> Any:
+    if not Path(path).is_file():
+        raise BenchError(f"--include {path}: no such file; give the path of a Python file")
+    spec = importlib.util.spec_from_file_location(f"bench_include_{Path(path).stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise BenchError(f"--include {path}: {type(error).__name__}: {error}; mend the file") from error
+    return module
+
+
+def _add(table: dict[str, Any], method: Any, kind: type, where: str) -> None:
+    if not isinstance(method, kind):
+        raise BenchError(f"{where}: {method!r} is not a {kind.__name__}; see docs/operator.md")
+    if method.name in table and table[method.name] is not method:
+        raise BenchError(f"{where}: the name {method.name!r} is taken; rename your method")
+    table[method.name] = method
+
+
+def facts(registry: Registry) -> Catalogue:
+    """Everything in the registries that can be said without running it, as JSON values."""
+    operators = {
+        name: {
+            "title": op.title, "paper": op.paper, "citation": op.citation, "formula": op.formula, "version": op.version,
+            "grid": {option: list(values) for option, values in op.grid.items()}, "coefficients": list(op.coefficients),
+            "board": op.board, "needs": list(op.needs), "random": op.random, "cost": op.cost, "per_task": op.per_task,
+            "non_matrices": op.non_matrices, "minimum_tasks": op.minimum_tasks,
+        }
+        for name, op in registry.operators.items()
+    }  # fmt: skip
+    finetuning = {
+        name: {"title": m.title, "paper": m.paper, "options": dict(m.options), "tangent": m.tangent, "version": m.version}
+        for name, m in registry.finetuning.items()
+    }
+    regularizers = {n: {"title": r.title, "paper": r.paper, "options": dict(r.options), "version": r.version} for n, r in REGULARIZERS.items()}
+    modifiers = {n: {"title": m.title, "paper": m.paper, "formula": m.formula} for n, m in MODIFIERS.items()}
+    return Catalogue(operators, finetuning, regularizers, modifiers)
+
+
+def text(known: Catalogue) -> str:
+    """The content of catalogue.json."""
+    return json.dumps({name: getattr(known, name) for name in known.__dataclass_fields__}, indent=1, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    catalogue.PATH.write_text(text(facts(Registry(dict(MERGING), dict(FINETUNING)))), encoding="utf-8")

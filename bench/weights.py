@@ -1,0 +1,45 @@
+"""Task vectors as safetensors: tensors plus a JSON header, never pickle.
+
+A vector holds only what its fine-tuning changed. LoRA factors travel beside the dense update under `lora.B.NAME` and
+`lora.A.NAME` (update = B A, the factor alpha / rank already inside B).
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import safetensors.torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from bench.errors import DataError
+
+FORMAT = "bench-vector-1"
+FACTOR_B, FACTOR_A = "lora.B.", "lora.A."
+
+
+def dump(delta: Mapping[str, Tensor], factors: Mapping[str, tuple[Tensor, Tensor]] | None, about: Mapping[str, Any]) -> bytes:
+    """The bytes of a vector file; `about` goes into its header as JSON."""
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in delta.items()}
+    for name, (b, a) in (factors or {}).items():
+        tensors[FACTOR_B + name] = b.detach().cpu().contiguous()
+        tensors[FACTOR_A + name] = a.detach().cpu().contiguous()
+    return safetensors.torch.save(tensors, {"format": FORMAT, "about": json.dumps(about, sort_keys=True)})
+
+
+def load(data: bytes, where: str) -> tuple[dict[str, Tensor], dict[str, tuple[Tensor, Tensor]]]:
+    """`(delta, factors)` from the bytes of a vector file; `where` names it in errors."""
+    try:
+        tensors = safetensors.torch.load(data)
+    except SafetensorError as error:
+        raise DataError(f"{where} is not a valid safetensors file ({error}); delete it and run again") from error
+    delta = {n: t for n, t in tensors.items() if not n.startswith((FACTOR_A, FACTOR_B))}
+    factors = {n.removeprefix(FACTOR_B): (t, tensors[FACTOR_A + n.removeprefix(FACTOR_B)])
+               for n, t in tensors.items() if n.startswith(FACTOR_B)}  # fmt: skip
+    return delta, factors
+
+
+def sha256(data: bytes) -> str:
+    """Hash recorded with every vector and checked before it is used."""
+    return hashlib.sha256(data).hexdigest()
