@@ -39,7 +39,12 @@ class Evaluator:
         return torch.cat(found, dim=1).cpu()
 
     def sweep(
-        self, merged: Mapping[str, Tensor], scalings: Sequence[float], sets: Sequence[tuple[Images, Tensor]], *, tangent: bool
+        self,
+        merged: Mapping[str, Tensor],
+        scalings: Sequence[float],
+        sets: Sequence[tuple[Images, Tensor]],
+        *,
+        tangent: bool,
     ) -> list[list[Tensor]]:
         """Correctness of every coefficient on every (images, head): `result[scaling][set]` is bool [images]."""
         if tangent:

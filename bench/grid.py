@@ -63,14 +63,18 @@ def plan(
         if name not in suite.backbones:
             raise UnknownName(f"backbone of suite {suite.name}", name, suite.backbones)
     if chosen.tasks is not None and chosen.tasks > len(suite.tasks):
-        raise BenchError(f"grid wants {chosen.tasks} tasks, suite {suite.name} has {len(suite.tasks)}; choose another suite")
+        raise BenchError(
+            f"grid wants {chosen.tasks} tasks, suite {suite.name} has {len(suite.tasks)}; choose another suite"
+        )
     tasks = suite.tasks[: chosen.tasks]
     cells: list[Cell] = []
     for backbone in map(suites.backbone, backbones or suite.backbones):
         cells.append(zero_shot(suite, backbone, tasks))
         for seed in seeds:
             for name in methods:
-                experts = [_finetune(suite, backbone, catalogue, name, task, seed, dict(chosen.recipe)) for task in tasks]
+                experts = [
+                    _finetune(suite, backbone, catalogue, name, task, seed, dict(chosen.recipe)) for task in tasks
+                ]
                 cells += experts
                 cells += [_addition(suite, backbone, catalogue, name, experts, op, seed) for op in merges]
     return list({cell.key: cell for cell in cells}.values())
@@ -83,7 +87,13 @@ def zero_shot(suite: Suite, backbone: BackboneCard, tasks: Sequence[str]) -> Zer
 
 
 def _finetune(
-    suite: Suite, backbone: BackboneCard, catalogue: Catalogue, name: str, task: str, seed: int, overrides: dict[str, Any]
+    suite: Suite,
+    backbone: BackboneCard,
+    catalogue: Catalogue,
+    name: str,
+    task: str,
+    seed: int,
+    overrides: dict[str, Any],
 ) -> Finetune:
     method, regularizer = catalogue.split_finetuning(name)
     version = catalogue.finetuning[method]["version"]

@@ -44,7 +44,9 @@ def load(card: DatasetCard, split: Split, size: int) -> Images:
     if not folder.is_dir():
         _publish(folder, _make(card, split, size))
     try:
-        images = Images(*(np.load(folder / name, mmap_mode="r", allow_pickle=False) for name in ("pixels.npy", "labels.npy")))
+        images = Images(
+            *(np.load(folder / name, mmap_mode="r", allow_pickle=False) for name in ("pixels.npy", "labels.npy"))
+        )
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"cached images {folder} are damaged; run `bench data fetch {card.name} --force`") from error
     _verify(card, split, size, images, folder)
@@ -81,7 +83,9 @@ def _verify(card: DatasetCard, split: Split, size: int, images: Images, folder: 
             f"run `bench data fetch {card.name} --force`"
         )
     if images.labels.min() < 0 or images.labels.max() >= classes:
-        raise DataError(f"cached images {folder}: a label is outside 0..{classes - 1}; run `bench data fetch {card.name} --force`")
+        raise DataError(
+            f"cached images {folder}: a label is outside 0..{classes - 1}; run `bench data fetch {card.name} --force`"
+        )
     drawn = any(isinstance(source, Procedural) for source in card.sources)
     if drawn and expected.sha256 and digest(images) != expected.sha256:
         raise DataError(
@@ -103,7 +107,9 @@ def _publish(folder: Path, images: Images) -> None:
             if not folder.is_dir():  # not merely another process that was faster
                 raise
     except OSError as error:
-        raise DataError(f"cannot write {folder}: {error.strerror}; free space or set BENCH_CACHE to another folder") from error
+        raise DataError(
+            f"cannot write {folder}: {error.strerror}; free space or set BENCH_CACHE to another folder"
+        ) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 

@@ -13,7 +13,20 @@ import pyarrow as pa
 
 SCHEMA_VERSION = 1
 
-_TEXT = ("key", "kind", "suite", "backbone", "finetuning", "operator", "options", "board", "protocol", "tasks", "task", "split")
+_TEXT = (
+    "key",
+    "kind",
+    "suite",
+    "backbone",
+    "finetuning",
+    "operator",
+    "options",
+    "board",
+    "protocol",
+    "tasks",
+    "task",
+    "split",
+)
 
 SCHEMA = pa.schema(
     [pa.field(name, pa.string(), nullable=False) for name in _TEXT]

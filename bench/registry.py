@@ -85,17 +85,29 @@ def facts(registry: Registry) -> Catalogue:
         for name, op in registry.operators.items()
     }  # fmt: skip
     finetuning = {
-        name: {"title": m.title, "paper": m.paper, "options": dict(m.options), "tangent": m.tangent, "version": m.version}
+        name: {
+            "title": m.title,
+            "paper": m.paper,
+            "options": dict(m.options),
+            "tangent": m.tangent,
+            "version": m.version,
+        }
         for name, m in registry.finetuning.items()
     }
-    regularizers = {n: {"title": r.title, "paper": r.paper, "options": dict(r.options), "version": r.version} for n, r in REGULARIZERS.items()}
+    regularizers = {
+        n: {"title": r.title, "paper": r.paper, "options": dict(r.options), "version": r.version}
+        for n, r in REGULARIZERS.items()
+    }
     modifiers = {n: {"title": m.title, "paper": m.paper, "formula": m.formula} for n, m in MODIFIERS.items()}
     return Catalogue(operators, finetuning, regularizers, modifiers)
 
 
 def text(known: Catalogue) -> str:
     """The content of catalogue.json."""
-    return json.dumps({name: getattr(known, name) for name in known.__dataclass_fields__}, indent=1, ensure_ascii=False) + "\n"
+    return (
+        json.dumps({name: getattr(known, name) for name in known.__dataclass_fields__}, indent=1, ensure_ascii=False)
+        + "\n"
+    )
 
 
 if __name__ == "__main__":

@@ -1,31 +1,36 @@
 """One cell, start to finish, in this process and without Ray. `Session` is what a worker keeps warm between cells."""
 
-import hashlib
-import json
 import os
 import platform
 import resource
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from bench import backbone, cards, finetune, images, metrics, registry, weights
-from bench.cards import DatasetCard, Split
-from bench.cells import Addition, Cell, Finetune, ZeroShot
+from bench import backbone, cards, images, metrics, registry
+from bench.cards import Split
+from bench.cells import Cell
 from bench.errors import BenchError
 from bench.evaluate import Evaluator
 from bench.images import Images
-from bench.merge import NotApplicable, Vectors, merge
-from bench.records import Record, pack_bits
+from bench.kinds import addition, expert, zero_shot
+from bench.kinds.rows import Found
+from bench.merge import Vectors
+from bench.records import Record
 from bench.store import Store
+
+RUNNERS: dict[str, Callable[..., Found]] = {
+    "zeroshot": zero_shot.run,
+    "expert": expert.run,
+    "addition": addition.run,
+}
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class Runtime:
     device: str = "cpu"
     threads: int = 1
     include: tuple[str, ...] = ()
-    batch_size: int = 256
+    batch_size: int = 100
     fast: bool = True
 
 
@@ -61,7 +66,7 @@ class Session:
         self.store = Store(runtime.store)
         self.registry = registry.load(runtime.include)
         self.vectors = Vectors(self.store)
-        self._backbones: dict[str, Evaluator] = {}
+        self._evaluators: dict[str, Evaluator] = {}
         self._images: dict[tuple[str, str, int], Images] = {}
 
     def attempt(self, cell: Cell) -> Outcome:
@@ -71,8 +76,9 @@ class Session:
             record = self.execute(cell)
             self.store.write(record)
         except Exception as error:
-            said = str(error).splitlines()[0] if isinstance(error, BenchError) and str(error) else _describe(error)
-            failure = {"identity": cell.identity, "error": said, "traceback": traceback.format_exc(), **_here()}
+            said = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+            said = (said.splitlines() or [""])[0]
+            failure = {"identity": cell.identity, "error": said, "traceback": traceback.format_exc(), **here()}
             try:
                 self.store.write_failure(cell.key, failure)
             except BenchError as unwritable:
@@ -82,131 +88,54 @@ class Session:
 
     def execute(self, cell: Cell) -> Record:
         """The record of a cell; raises what goes wrong."""
-        start = time.perf_counter(), time.process_time()
-        if isinstance(cell, Finetune):
-            rows, found = self._finetune(cell)
-        elif isinstance(cell, Addition):
-            rows, found = self._addition(cell)
-        elif isinstance(cell, ZeroShot):
-            rows, found = self._zero_shot(cell)
-        else:
+        if cell.kind not in RUNNERS:
             raise BenchError(f"no way to run a cell of kind {cell.kind!r} here; use the bench that planned it")
-        seconds = {"seconds": time.perf_counter() - start[0], "cpu_seconds": time.process_time() - start[1]}
-        return Record(cell.key, cell.identity, tuple(rows), found, {**seconds, **_here(), "device": self.runtime.device})
+        wall, cpu = time.perf_counter(), time.process_time()
+        rows, found = RUNNERS[cell.kind](cell, self)
+        cost = {"seconds": round(time.perf_counter() - wall, 3), "cpu_seconds": round(time.process_time() - cpu, 3)}
+        return Record(cell.key, cell.identity, tuple(rows), found, {**cost, **here(), "device": self.runtime.device})
 
-    # --- the kinds of cells ----------------------------------------------------------------------------------------
+    # --- what stays warm, for the kinds of cells -------------------------------------------------------------------
 
-    def _zero_shot(self, cell: ZeroShot) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        evaluator = self._evaluator(cell)
-        rows = []
-        for task, fingerprint in cell.tasks:
-            card = _card(task, fingerprint)
-            for split in ("validation", "test"):
-                right = evaluator.correct(evaluator.backbone.pretrained, *self._set(evaluator, card, split))
-                rows.append(_row(cell, right, task=task, tasks=task, split=split, board="reference"))
-        return rows, {}
-
-    def _finetune(self, cell: Finetune) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        evaluator = self._evaluator(cell)
-        base, card = evaluator.backbone, _card(cell.task, cell.card)
-        train, head = self._set(evaluator, card, "train")
-        method = self.registry.finetuning[cell.method]
-        expert = finetune.train(
-            base.tower, base.pretrained, head, train.pixels, train.labels, cell.recipe, method=method,
-            regulariser=cell.regularizer or None, seed=seed_of("finetune", cell.task, cell.seed),
-            mean=base.card.mean, std=base.card.std, device=self.runtime.device,
-        )  # fmt: skip
-        rows = []
-        for split in ("validation", "test"):
-            (right,), = evaluator.sweep(expert.delta, (1.0,), [self._set(evaluator, card, split)], tangent=method.tangent)
-            rows.append(_row(cell, right, task=cell.task, tasks=cell.task, split=split, board="reference", scaling=1.0,
-                             finetuning=cell.finetuning, seed=cell.seed))  # fmt: skip
-        data = weights.dump(expert.delta, expert.factors, {"key": cell.key, "backbone": cell.backbone, "task": cell.task,
-                                                           "finetuning": cell.finetuning})  # fmt: skip
-        self.store.write_vector(cell.key, data)
-        return rows, {**expert.metrics, "vector_sha256": weights.sha256(data)}
-
-    def _addition(self, cell: Addition) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-        evaluator = self._evaluator(cell)
-        tangent = self.registry.finetuning[cell.finetuning.partition("+")[0]].tangent
-        operator, options = self.registry.operator(cell.operator), json.loads(cell.options)
-        common: dict[str, Any] = {
-            "finetuning": cell.finetuning, "operator": cell.operator, "options": cell.options, "board": cell.board,
-            "tasks": "+".join(task for task, _ in cell.tasks), "seed": cell.seed,
-            "protocol": "validation:normalised" if len(cell.coefficients) > 1 else "fixed",
-        }  # fmt: skip
-        try:
-            merged = merge(operator, options, self.vectors, cell.experts, seed=seed_of("merge", cell.operator, cell.seed))
-        except NotApplicable as error:
-            return [], {"not_applicable": str(error)}
-        named = [(task, _card(task, fingerprint)) for task, fingerprint in cell.tasks]
-        rows = []
-        chosen = cell.coefficients[0]
-        if len(cell.coefficients) > 1:
-            sets = [self._set(evaluator, card, "validation") for _, card in named]
-            points = {}
-            found = evaluator.sweep(merged, cell.coefficients, sets, tangent=tangent)
-            for scaling, by_task in zip(cell.coefficients, found, strict=True):
-                points[scaling] = {t: r.float().mean().item() for (t, _), r in zip(named, by_task, strict=True)}
-            chosen = metrics.best_scaling(points, self._expert_accuracy(cell))
-            for scaling, by_task in zip(cell.coefficients, found, strict=True):
-                rows += [_row(cell, right, task=task, split="validation", scaling=scaling, selected=scaling == chosen, **common)
-                         for (task, _), right in zip(named, by_task, strict=True)]  # fmt: skip
-        sets = [self._set(evaluator, card, "test") for _, card in named]
-        (tested,) = evaluator.sweep(merged, (chosen,), sets, tangent=tangent)
-        rows += [_row(cell, right, task=task, split="test", scaling=chosen, **common)
-                 for (task, _), right in zip(named, tested, strict=True)]  # fmt: skip
-        norm = float(sum(t.double().square().sum() for t in merged.values()) ** 0.5)
-        return rows, {"merged_norm": norm}
-
-    def _expert_accuracy(self, cell: Addition) -> dict[str, float]:
-        """Validation accuracy of each task's own expert."""
-        found = {}
-        for record in self.store.read_all(cell.experts):
-            row = next(r for r in record.rows if r["split"] == "validation")
-            found[row["task"]] = metrics.accuracy(row["correct"], row["total"])
-        return found
-
-    # --- what stays warm -------------------------------------------------------------------------------------------
-
-    def _evaluator(self, cell: Cell) -> Evaluator:
-        if cell.backbone not in self._backbones:
+    def evaluator(self, cell: Cell) -> Evaluator:
+        """The backbone of a cell, ready to evaluate weights."""
+        if cell.backbone not in self._evaluators:
             base = backbone.load(cell.backbone, device=self.runtime.device, fast=self.runtime.fast)
-            self._backbones[cell.backbone] = Evaluator(base, self.runtime.batch_size)
-        found = self._backbones[cell.backbone]
+            self._evaluators[cell.backbone] = Evaluator(base, self.runtime.batch_size)
+        found = self._evaluators[cell.backbone]
         if found.backbone.card.fingerprint != cell.backbone_fingerprint:
             raise BenchError(f"backbone {cell.backbone} has changed since this cell was planned; plan again")
         return found
 
-    def _set(self, evaluator: Evaluator, card: DatasetCard, split: Split) -> tuple[Images, Tensor]:
-        size = evaluator.backbone.card.image_size
-        where = card.name, split, size
+    def images(self, cell: Cell, task: str, fingerprint: str, split: Split) -> tuple[Images, Tensor]:
+        """Images and zero-shot head of one split of one task."""
+        card, base = cards.load(task), self.evaluator(cell).backbone
+        if card.fingerprint != fingerprint:
+            raise BenchError(f"the card {task}.toml has changed since this cell was planned; plan again")
+        where = task, split, base.card.image_size
         if where not in self._images:
-            self._images[where] = images.load(card, split, size)
-        return self._images[where], evaluator.backbone.head(card)
+            self._images[where] = images.load(card, split, base.card.image_size)
+        return self._images[where], base.head(card)
 
+    def image_sets(self, cell: Cell, tasks: Iterable[tuple[str, str]], split: Split) -> list[tuple[Images, Tensor]]:
+        """`images` of several tasks."""
+        return [self.images(cell, task, fingerprint, split) for task, fingerprint in tasks]
 
-def _card(name: str, fingerprint: str) -> DatasetCard:
-    card = cards.load(name)
-    if card.fingerprint != fingerprint:
-        raise BenchError(f"the card {name}.toml has changed since this cell was planned; plan again")
-    return card
+    def tangent(self, finetuning: str) -> bool:
+        """Whether models of this fine-tuning method are evaluated as tangent models."""
+        return self.registry.finetuning[finetuning.partition("+")[0]].tangent
 
-
-def seed_of(purpose: str, what: str, index: int) -> int:
-    """63-bit seed from purpose, task and index; the same for every method, so that comparisons are paired."""
-    return int.from_bytes(hashlib.sha256(f"{purpose}|{what}|{index}".encode()).digest()[:8], "big") >> 1
-
-
-def _row(cell: Cell, right: Tensor, *, task: str, tasks: str, split: str, board: str, **more: Any) -> dict[str, Any]:
-    fixed = {"kind": cell.kind, "suite": cell.suite, "backbone": cell.backbone, "task": task, "tasks": tasks, "split": split}
-    open_ = {"finetuning": "", "operator": "", "options": "{}", "protocol": "", "seed": -1, "scaling": 0.0, "selected": True}
-    counts = {"correct": int(right.sum()), "total": len(right), "bits": pack_bits(right.numpy()) if split == "test" else b""}
-    return {**fixed, "board": board, **open_, **more, **counts}
+    def expert_accuracy(self, experts: Sequence[str], split: Split) -> dict[str, float]:
+        """Accuracy of each task's own expert, from the store."""
+        found = {}
+        for record in self.store.read_all(experts):
+            row = next(r for r in record.rows if r["split"] == split)
+            found[row["task"]] = metrics.accuracy(row["correct"], row["total"])
+        return found
 
 
 def headline(record: Record) -> dict[str, Any]:
-    """For the live display: the row's name and its mean test accuracy."""
+    """For the live display: the row's name, its kind and its mean test accuracy."""
     tested = [r for r in record.rows if r["split"] == "test"]
     if not tested:
         return {}
@@ -216,21 +145,14 @@ def headline(record: Record) -> dict[str, Any]:
     return {"name": name, "kind": first["kind"], "accuracy": mean}
 
 
-def _describe(error: BaseException) -> str:
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0]}"
-
-
-def _here() -> dict[str, Any]:
+def here() -> dict[str, Any]:
     """Where and with what this process runs."""
-    rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1 if sys.platform == "darwin" else 1024)
+    rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
+    try:
+        own = version("bench")
+    except PackageNotFoundError:
+        own = "checkout"
     return {
         "host": platform.node(), "pid": os.getpid(), "python": platform.python_version(), "torch": torch.__version__,
-        "bench": _version(), "machine": platform.machine(), "peak_rss_mb": round(rss, 1), "finished_at": int(time.time()),
+        "bench": own, "machine": platform.machine(), "peak_rss_mb": round(rss, 1), "finished_at": int(time.time()),
     }  # fmt: skip
-
-
-def _version() -> str:
-    try:
-        return version("bench")
-    except Exception:
-        return "checkout"

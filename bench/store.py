@@ -55,7 +55,9 @@ class Store:
         try:
             found = json.loads(self._read(marker))
         except ValueError as error:
-            raise StoreError(f"store {self.url}: bench-store.json is damaged; restore it as {json.dumps(FORMAT)}") from error
+            raise StoreError(
+                f"store {self.url}: bench-store.json is damaged; restore it as {json.dumps(FORMAT)}"
+            ) from error
         if not isinstance(found, dict) or found.get("version") != SCHEMA_VERSION:
             version = found.get("version") if isinstance(found, dict) else found
             raise StoreError(
@@ -181,7 +183,9 @@ class Store:
                 with self._fs.open_output_stream(path) as stream:
                     stream.write(data)
         except OSError as error:
-            raise StoreError(f"cannot write to store {self.url}: {_first_line(error)}; free space or fix access, then run again") from error
+            raise StoreError(
+                f"cannot write to store {self.url}: {_first_line(error)}; free space or fix access, then run again"
+            ) from error
 
 
 def _open(url: str) -> tuple[pafs.FileSystem, str]:

@@ -47,8 +47,8 @@ class Suite(Card):
     control: str
     backbones: Annotated[tuple[str, ...], Field(min_length=1)]
     recipe_defaults: Annotated[dict[str, Any], Field(alias="recipe")]
-    methods: dict[str, dict[str, Any]] = {}
-    regularizers: dict[str, dict[str, Any]] = {}
+    methods: Annotated[dict[str, dict[str, Any]], Field(default_factory=dict)]
+    regularizers: Annotated[dict[str, dict[str, Any]], Field(default_factory=dict)]
 
     def card(self, task: str) -> DatasetCard:
         """The card of a task or of the control."""

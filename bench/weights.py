@@ -19,7 +19,9 @@ FORMAT = "bench-vector-1"
 FACTOR_B, FACTOR_A = "lora.B.", "lora.A."
 
 
-def dump(delta: Mapping[str, Tensor], factors: Mapping[str, tuple[Tensor, Tensor]] | None, about: Mapping[str, Any]) -> bytes:
+def dump(
+    delta: Mapping[str, Tensor], factors: Mapping[str, tuple[Tensor, Tensor]] | None, about: Mapping[str, Any]
+) -> bytes:
     """The bytes of a vector file; `about` goes into its header as JSON."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in delta.items()}
     for name, (b, a) in (factors or {}).items():

@@ -1,0 +1,22 @@
+"""The pretrained model with its zero-shot heads: where every coefficient sweep starts."""
+
+from typing import TYPE_CHECKING
+
+from bench.cards import SPLITS
+from bench.cells import ZeroShot
+from bench.kinds.rows import Found, row
+
+if TYPE_CHECKING:
+    from bench.run import Session
+
+
+def run(cell: ZeroShot, session: "Session") -> Found:
+    """Validation and test accuracy on every task and on the control."""
+    evaluator = session.evaluator(cell)
+    rows = []
+    for task, fingerprint in cell.tasks:
+        for split in SPLITS[1:]:
+            images, head = session.images(cell, task, fingerprint, split)
+            right = evaluator.correct(evaluator.backbone.pretrained, images, head)
+            rows.append(row(cell, right, task=task, tasks=task, split=split, board="reference"))
+    return rows, {}
