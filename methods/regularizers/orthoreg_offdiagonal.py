@@ -55,9 +55,9 @@ def _columns(
     norms = (a * left).sum(dim=0)
     total = (m * m.T).sum() - norms.double().square().sum()
     value, factor = weight(total, strength, form)
+    push = norms * (4 * factor).to(a.dtype)
     factor = 4 * scale * factor
-    push = norms * factor.to(a.dtype)
-    grad_b.addmm_(b, (factor * (q @ m)).to(b.dtype) - scale * ((a * push) @ a.T))
+    grad_b.addmm_(b, (factor * (q @ m)).to(b.dtype) - scale * scale * ((a * push) @ a.T))
     grad_a.addmm_((factor * (m @ p)).to(a.dtype), a).sub_(left * push)
     return value.to(a.dtype)
 

@@ -1,0 +1,171 @@
+"""Every regulariser against its formula, written in float64 autograd, and against numbers worked by hand."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+from methods import regularizers
+from methods.factors import Factors
+from methods.regularizers import REGULARIZERS
+from torch.testing import assert_close
+
+NAMES = ("orthoreg", "orthoreg_diagonal", "orthoreg_offdiagonal")
+FORMS = ("frobenius", "squared")
+SHAPES = [(5, 5), (9, 4), (4, 9), (1, 6), (6, 1)]
+
+every = pytest.mark.parametrize("name", NAMES)
+forms = pytest.mark.parametrize("form", FORMS)
+
+
+def formula(name: str, form: str, update: torch.Tensor) -> torch.Tensor:
+    """The definitions as they stand in the docstrings: the paper's side when squared, the smaller one otherwise."""
+    rows, columns = update.shape
+    gram = update @ update.T if form == "frobenius" and rows < columns else update.T @ update
+    excess = gram - torch.eye(len(gram), dtype=update.dtype)
+    diagonal = torch.diag(torch.diag(excess))
+    part = {"orthoreg": excess, "orthoreg_diagonal": diagonal, "orthoreg_offdiagonal": excess - diagonal}[name]
+    total = part.square().sum()
+    return total if form == "squared" else total.sqrt()
+
+
+def draw(*shape: int, seed: int = 0, scale: float = 0.5) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) * scale
+
+
+def close(ours: torch.Tensor, wanted: torch.Tensor, tolerance: float = 1e-5) -> None:
+    """Relative to the size of the whole tensor, as an optimiser sees it."""
+    assert (ours.double() - wanted).norm() <= tolerance * wanted.norm().clamp(min=1e-9)
+
+
+def test_registry_and_files_are_the_same():
+    folder = Path(regularizers.__file__).parent
+    assert tuple(REGULARIZERS) == NAMES
+    assert {p.stem for p in folder.glob("*.py")} == {"__init__", "record", *NAMES}
+
+
+@every
+@forms
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("scale", [1e-3, 0.5, 3.0])
+def test_dense_is_the_float64_reference(name, form, shape, scale):
+    if name == "orthoreg_offdiagonal" and (shape[1] == 1 or (form == "frobenius" and 1 in shape)):
+        pytest.skip("one column has no off-diagonal")
+    update = draw(*shape, scale=scale).requires_grad_()
+    value = formula(name, form, update)
+    (wanted,) = torch.autograd.grad(value, update)
+
+    grad = torch.zeros(shape)
+    ours = REGULARIZERS[name].add_gradient({"w": update.detach().float()}, {"w": grad}, 2.5, form=form)
+    assert_close(ours.double(), value.detach(), rtol=1e-5, atol=1e-6)
+    close(grad, 2.5 * wanted)
+
+
+@every
+@forms
+def test_gradient_is_added_in_place(name, form):
+    update, start = {"w": draw(9, 4).float()}, draw(9, 4, seed=1).float()
+    alone, grad = torch.zeros(9, 4), start.clone()
+    REGULARIZERS[name].add_gradient(update, {"w": alone}, 2.0, form=form)
+    REGULARIZERS[name].add_gradient(update, {"w": grad}, 2.0, form=form)
+    assert_close(grad, start + alone)
+    assert_close(update["w"], draw(9, 4).float(), rtol=0, atol=0)
+
+
+@every
+@forms
+@pytest.mark.parametrize("shape", [(9, 7), (7, 9), (6, 6)], ids=str)
+def test_factors_are_the_float64_reference_of_their_product(name, form, shape):
+    rows, columns = shape
+    b, a, scale = draw(rows, 3, seed=2).requires_grad_(), draw(3, columns, seed=3).requires_grad_(), 0.7
+    value = formula(name, form, scale * b @ a)
+    wanted = torch.autograd.grad(value, (b, a))
+
+    grads = Factors(torch.zeros(rows, 3), torch.zeros(3, columns))
+    pair = Factors(b.detach().float(), a.detach().float(), scale)
+    ours = REGULARIZERS[name].add_gradient({"w": pair}, {"w": grads}, 1.5, form=form)
+    assert_close(ours.double(), value.detach(), rtol=1e-5, atol=1e-6)
+    close(grads.b, 1.5 * wanted[0])
+    close(grads.a, 1.5 * wanted[1])
+
+
+@forms
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_diagonal_and_offdiagonal_make_up_the_whole(form, shape):
+    update = {"w": draw(*shape).float()}
+    whole, diagonal, rest = (
+        REGULARIZERS[n].add_gradient(update, {"w": torch.zeros(shape)}, 1.0, form=form) for n in NAMES
+    )
+    power = 1 if form == "squared" else 2
+    assert_close(diagonal**power + rest**power, whole**power, rtol=1e-5, atol=1e-6)
+
+
+@every
+@forms
+def test_zero_update_has_no_gradient(name, form):
+    """At zero all three gradients vanish, also where the norm itself is zero and has a kink."""
+    grad = torch.zeros(4, 3)
+    value = REGULARIZERS[name].add_gradient({"w": torch.zeros(4, 3)}, {"w": grad}, 10.0, form=form)
+    assert_close(grad, torch.zeros(4, 3), rtol=0, atol=0)
+    wanted = {"orthoreg_offdiagonal": 0.0}.get(name, 3.0 if form == "squared" else math.sqrt(3))
+    assert_close(float(value), wanted, rtol=1e-6, atol=0)
+
+
+@every
+@forms
+def test_orthonormal_update_is_the_minimum(name, form):
+    """Exactly orthonormal columns: value 0 and gradient 0, no division by the zero norm."""
+    update, grad = torch.eye(4)[:, :3], torch.zeros(4, 3)
+    value = REGULARIZERS[name].add_gradient({"w": update}, {"w": grad}, 10.0, form=form)
+    assert_close(value, torch.tensor(0.0), rtol=0, atol=0)
+    assert_close(grad, torch.zeros(4, 3), rtol=0, atol=0)
+
+
+def test_by_hand():
+    """D = [[2, 1], [0, 1]]: D^T D - I = [[3, 2], [2, 1]], so 18 = 10 on and 8 off the diagonal; 4 D E by hand."""
+    update = {"w": torch.tensor([[2.0, 1.0], [0.0, 1.0]])}
+    values, grads = {}, {}
+    for name, regularizer in REGULARIZERS.items():
+        grads[name] = {"w": torch.zeros(2, 2)}
+        values[name] = float(regularizer.add_gradient(update, grads[name], 1.0, form="squared"))
+    assert values == pytest.approx({"orthoreg": 18.0, "orthoreg_diagonal": 10.0, "orthoreg_offdiagonal": 8.0})
+    assert_close(grads["orthoreg"]["w"], torch.tensor([[32.0, 20.0], [8.0, 4.0]]))
+    assert_close(grads["orthoreg_diagonal"]["w"], torch.tensor([[24.0, 4.0], [0.0, 4.0]]))
+    assert_close(grads["orthoreg_offdiagonal"]["w"], torch.tensor([[8.0, 16.0], [8.0, 0.0]]))
+
+
+def test_small_updates_see_negative_weight_decay():
+    """FACTS B: while singular values are small the gradient is -4 D (squared) or -2 D / sqrt(d) (frobenius)."""
+    update = draw(8, 4, scale=1e-4).float()
+    for form, factor in (("squared", -4.0), ("frobenius", -2.0 / math.sqrt(4))):
+        grad = torch.zeros(8, 4)
+        REGULARIZERS["orthoreg"].add_gradient({"w": update}, {"w": grad}, 1.0, form=form)
+        assert_close(grad, factor * update, rtol=1e-5, atol=1e-9)
+
+
+def test_only_matrices_are_penalised():
+    """Released code: trainable 2-D parameters. Convolution and vectors stay out, the two tables go out on demand."""
+    shapes = {
+        "conv1.weight": (4, 3, 2, 2),
+        "class_embedding": (4,),
+        "positional_embedding": (5, 4),
+        "proj": (4, 2),
+        "mlp.c_fc.weight": (8, 4),
+    }
+    updates = {name: draw(*shape).float() for name, shape in shapes.items()}
+    for penalised, moved in (("matrices", {"positional_embedding", "proj", "mlp.c_fc.weight"}), ("layers", {"mlp.c_fc.weight"})):
+        grads = {name: torch.zeros(shape) for name, shape in shapes.items()}
+        value = REGULARIZERS["orthoreg"].add_gradient(updates, grads, 1.0, penalised=penalised)
+        assert {name for name, grad in grads.items() if grad.any()} == moved
+        wanted = sum(formula("orthoreg", "frobenius", updates[name].double()) for name in moved)
+        assert_close(value.double(), wanted, rtol=1e-6, atol=0)
+
+
+def test_refusals_say_what_to_give():
+    regularizer = REGULARIZERS["orthoreg"]
+    with pytest.raises(ValueError, match="form 'cubed' is unknown; give 'frobenius' or 'squared'"):
+        regularizer.add_gradient({}, {}, 1.0, form="cubed")
+    with pytest.raises(ValueError, match="penalised 'all' is unknown"):
+        regularizer.add_gradient({}, {}, 1.0, penalised="all")
+    with pytest.raises(ValueError, match="no matrix among the 1 updates"):
+        regularizer.add_gradient({"b": torch.ones(3)}, {"b": torch.ones(3)}, 1.0)
