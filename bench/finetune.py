@@ -14,11 +14,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from bench.errors import BenchError, UnknownName
+from bench.images import normalise
 from bench.recipes import Recipe
 from methods.factors import Factors, Update
 from methods.finetuning import FINETUNING, FineTuning
@@ -69,8 +71,8 @@ def train(
     method: str | FineTuning,
     regulariser: str | Regularizer | None = None,
     seed: int,
-    mean: Sequence[float],
-    std: Sequence[float],
+    mean: Sequence[float] | Tensor,
+    std: Sequence[float] | Tensor,
     device: str | torch.device = "cpu",
     progress: Callable[[int, int], None] | None = None,
     checkpoint: Checkpoint | None = None,
@@ -90,20 +92,18 @@ def train(
     way = method if isinstance(method, FineTuning) else named("fine-tuning method", method, FINETUNING)
     penalty = regulariser if isinstance(regulariser, Regularizer | None) else _regularizer(regulariser)
     options = {name: getattr(recipe, name, default) for name, default in way.options.items()}
-    pixels, targets = _examples(images, labels, head)
+    targets = _labels(images, labels, head)
 
     base = {name: value.detach().to(device) for name, value in pretrained.items()}
     leaves = way.start(base, generator(seed, "finetune start"), **options)
     trainer = _Trainer(tower, way, options, penalty, recipe, base, leaves, head.to(device))
-    order = batches(len(pixels), recipe.steps, recipe.batch_size, seed)
-    shift = torch.tensor(mean, device=device).view(1, 3, 1, 1)
-    spread = torch.tensor(std, device=device).view(1, 3, 1, 1)
+    order = batches(len(images), recipe.steps, recipe.batch_size, seed)
+    shift, spread = (torch.as_tensor(x, dtype=torch.float32, device=device).reshape(1, 3, 1, 1) for x in (mean, std))
 
     done = trainer.restore(checkpoint.load()) if checkpoint else 0
     for step in range(done, recipe.steps):
         rows = order[step]
-        batch = pixels[rows].to(device, torch.float32).div_(255).sub_(shift).div_(spread)
-        trainer.step(step, batch, targets[rows].to(device))
+        trainer.step(step, normalise(_take(images, rows).to(device), shift, spread), targets[rows.to(targets.device)].to(device))
         finished = step + 1
         if finished % LOOK_EVERY == 0 or finished == recipe.steps:
             trainer.look(finished)
@@ -254,15 +254,22 @@ class _Trainer:
         return Expert(delta, pairs and {n: (b.cpu(), a.cpu()) for n, (b, a) in pairs.items()}, metrics)
 
 
-def _examples(images: Any, labels: Any, head: Tensor) -> tuple[Tensor, Tensor]:
-    pixels, targets = torch.as_tensor(images), torch.as_tensor(labels).long()
-    if pixels.dtype != torch.uint8 or pixels.ndim != 4 or pixels.shape[1] != 3:
-        raise BenchError(f"fine-tuning: images are {pixels.dtype} {list(pixels.shape)}; give uint8 [rows, 3, height, width]")
-    if len(pixels) == 0 or targets.shape != (len(pixels),):
-        raise BenchError(f"fine-tuning: {len(pixels)} images but labels {list(targets.shape)}; give one label for each")
+def _labels(images: Any, labels: Any, head: Tensor) -> Tensor:
+    """The labels as a tensor, once they and the images are known to fit each other and the head."""
+    targets = torch.from_numpy(np.array(labels)).long() if not isinstance(labels, Tensor) else labels.long()
+    if images.dtype not in (torch.uint8, np.uint8) or images.ndim != 4 or images.shape[1] != 3:
+        found = f"{images.dtype} {list(images.shape)}"
+        raise BenchError(f"fine-tuning: the images are {found}; give uint8 [rows, 3, height, width]")
+    if len(images) == 0 or targets.shape != (len(images),):
+        raise BenchError(f"fine-tuning: {len(images)} images but labels {list(targets.shape)}; give one label for each")
     if int(targets.min()) < 0 or int(targets.max()) >= len(head):
-        raise BenchError(f"fine-tuning: labels go to {int(targets.max())}, the head has {len(head)} classes")
-    return pixels, targets
+        raise BenchError(f"fine-tuning: a label is {int(targets.max())}, the head has {len(head)} classes")
+    return targets
+
+
+def _take(images: Any, rows: Tensor) -> Tensor:
+    """The named rows, from a tensor or from an array (indexing copies, so a read-only map stays untouched)."""
+    return images[rows.to(images.device)] if isinstance(images, Tensor) else torch.from_numpy(images[rows.numpy()])
 
 
 def _regularizer(name: str) -> Regularizer | None:
