@@ -1,0 +1,75 @@
+from pathlib import Path
+
+import pytest
+
+from bench import cards, suites
+from bench.errors import BenchError, DataError, UnknownName
+
+GOOD = """
+name = "toy"
+title = "Toy"
+licence = "none"
+citation = "none"
+classes = ["a", "b"]
+templates = ["a photo of {}."]
+[splits.test]
+rows = 3
+[[sources]]
+kind = "procedural"
+generator = "letters"
+"""
+
+
+def card(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "toy.toml"
+    path.write_text(text)
+    return path
+
+
+def test_reads(tmp_path: Path) -> None:
+    found = cards.read(card(tmp_path, GOOD))
+    assert (found.classes, found.splits["test"].rows) == (("a", "b"), 3)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("{}", "thing", "has no {}"),
+        ("rows = 3", "rows = 0", "greater than 0"),
+        ('title = "Toy"', 'titel = "Toy"', "titel"),
+        ("name = ", "name : ", "not valid TOML"),
+        ('"toy"', '"other"', "must agree"),
+        ("splits.test", "splits.train", "no \\[splits.test\\]"),
+    ],
+)
+def test_every_problem_is_one_line(tmp_path: Path, old: str, new: str, says: str) -> None:
+    with pytest.raises(DataError, match=says) as caught:
+        cards.read(card(tmp_path, GOOD.replace(old, new)))
+    assert "\n" not in str(caught.value)
+
+
+def test_fingerprint_is_about_meaning(tmp_path: Path) -> None:
+    first = cards.read(card(tmp_path, GOOD)).fingerprint
+    assert cards.read(card(tmp_path, GOOD.replace('"Toy"', '"A toy"'))).fingerprint == first
+    assert cards.read(card(tmp_path, GOOD.replace('"b"]', '"c"]'))).fingerprint != first
+
+
+def test_every_shipped_card_is_valid() -> None:
+    assert len(cards.names()) >= 18
+    assert all(cards.load(name).name == name for name in cards.names())
+
+
+def test_every_suite_names_known_cards_and_backbones() -> None:
+    assert suites.names()
+    for suite in map(suites.load, suites.names()):
+        assert all(suite.card(task) for task in (*suite.tasks, suite.control))
+        assert all(suites.backbone(name) for name in suite.backbones)
+
+
+def test_near_names() -> None:
+    with pytest.raises(UnknownName, match="did you mean 'digits'"):
+        cards.load("digit")
+    with pytest.raises(UnknownName, match="did you mean 'mini8'"):
+        suites.load("mini")
+    with pytest.raises(BenchError, match="correct the suite file"):
+        suites.load("mini8").recipe("att", learning_rate=1)

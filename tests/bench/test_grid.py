@@ -1,0 +1,62 @@
+import pytest
+
+from bench import catalogue, suites
+from bench.cells import Addition, Finetune, ZeroShot
+from bench.errors import UnknownName
+from bench.grid import EIGHT, GRIDS, grid, plan
+
+SUITE, KNOWN = suites.load("mini8"), catalogue.load()
+
+
+def test_demo_is_eight_methods_by_five_operators() -> None:
+    cells = plan(SUITE, grid("demo"), KNOWN)
+    assert sum(isinstance(c, ZeroShot) for c in cells) == 1
+    assert sum(isinstance(c, Finetune) for c in cells) == 8 * 8
+    assert sum(isinstance(c, Addition) for c in cells) == 8 * 5
+
+
+def test_needs_come_first_and_keys_are_unique() -> None:
+    cells = plan(SUITE, grid("all"), KNOWN, seeds=(0, 1))
+    seen: set[str] = set()
+    for cell in cells:
+        assert set(cell.needs) <= seen
+        assert cell.key not in seen
+        seen.add(cell.key)
+
+
+def test_demo_is_part_of_all() -> None:
+    demo = {c.key for c in plan(SUITE, grid("demo"), KNOWN)}
+    assert demo <= {c.key for c in plan(SUITE, grid("all"), KNOWN)}
+
+
+def test_methods_share_everything_that_is_not_theirs() -> None:
+    experts = [c for c in plan(SUITE, grid("demo"), KNOWN) if isinstance(c, Finetune)]
+    for name in ("steps", "batch_size", "warmup_steps", "weight_decay"):
+        assert len({getattr(c.recipe, name) for c in experts}) == 1, name
+
+
+def test_own_choice_replaces_the_grids() -> None:
+    cells = plan(SUITE, grid("demo"), KNOWN, finetuning=["att"], operators=["ties"], seeds=(3,))
+    assert {c.finetuning for c in cells if isinstance(c, Finetune)} == {"att"}
+    assert [c.operator for c in cells if isinstance(c, Addition)] == ["ties"]
+    assert {c.seed for c in cells if isinstance(c, Finetune)} == {3}
+
+
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda: grid("demos"), "did you mean 'demo'"),
+        (lambda: plan(SUITE, grid("demo"), KNOWN, finetuning=["at"]), "did you mean 'att'"),
+        (lambda: plan(SUITE, grid("demo"), KNOWN, finetuning=["att+orthoregg"]), "did you mean 'orthoreg'"),
+        (lambda: plan(SUITE, grid("demo"), KNOWN, operators=["tis"]), "did you mean 'ties'"),
+        (lambda: plan(SUITE, grid("demo"), KNOWN, backbones=["ViT-B-32"]), "known: mini"),
+    ],
+)
+def test_unknown_names_carry_the_nearest(call, says: str) -> None:
+    with pytest.raises(UnknownName, match=says):
+        call()
+
+
+def test_grids_are_plannable() -> None:
+    assert {"smoke", "demo", "all", "paper"} <= set(GRIDS)
+    assert len(EIGHT) == 8
