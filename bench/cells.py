@@ -114,7 +114,122 @@ class Addition(Cell):
         return f"{self.finetuning}/{self.operator} seed {self.seed}"
 
 
-KINDS: dict[str, type[Cell]] = {c.kind: c for c in (ZeroShot, Finetune, Addition)}
+@dataclass(frozen=True)
+class Negation(Cell):
+    """Task negation: subtract one task vector, forget the target as far as the control allows, test once."""
+
+    kind: ClassVar[str] = "negation"
+
+    task: str
+    card: str
+    control: str
+    control_card: str
+    experts: tuple[str, ...]
+    """Key of the one expert."""
+    finetuning: str
+    coefficients: tuple[float, ...]
+    keep: float
+    """Share of the zero-shot control accuracy that must be kept on validation."""
+    seed: int
+    version: int = 1
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return self.experts
+
+    @property
+    def label(self) -> str:
+        return f"{self.finetuning} minus {self.task} seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Geometry(Cell):
+    """Norms, angles, spectra and overlaps of one set of task vectors. Looks at no image."""
+
+    kind: ClassVar[str] = "geometry"
+
+    tasks: tuple[tuple[str, str], ...]
+    experts: tuple[str, ...]
+    finetuning: str
+    seed: int
+    version: int = 1
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return self.experts
+
+    @property
+    def label(self) -> str:
+        return f"{self.finetuning} geometry seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Disentangle(Cell):
+    """Weight-disentanglement error of two task vectors on a square of coefficients."""
+
+    kind: ClassVar[str] = "disentangle"
+
+    tasks: tuple[tuple[str, str], ...]
+    """The two tasks."""
+    experts: tuple[str, ...]
+    finetuning: str
+    mode: str
+    """Empty: models are evaluated as they were trained; `posthoc-linear`: ordinary experts as tangent models."""
+    coefficients: tuple[float, ...]
+    images: int
+    """The first so many validation images of each task."""
+    seed: int
+    version: int = 1
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        return self.experts
+
+    @property
+    def label(self) -> str:
+        mode = f" {self.mode}" if self.mode else ""
+        return f"{self.finetuning}{mode} disentanglement {' x '.join(t for t, _ in self.tasks)} seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Posthoc(Addition):
+    """Task addition of ordinary experts that are linearised afterwards: evaluated as tangent models, not trained so."""
+
+    kind: ClassVar[str] = "posthoc"
+
+    @property
+    def label(self) -> str:
+        return f"{super().label} post-hoc linear"
+
+
+@dataclass(frozen=True)
+class Variant(Finetune):
+    """An expert whose recipe is not the suite's, from a search such as that over lambda. Never an expert of a board."""
+
+    kind: ClassVar[str] = "variant"
+
+    @property
+    def label(self) -> str:
+        return f"{super().label} strength {self.recipe.strength:g}"
+
+
+@dataclass(frozen=True)
+class Strength(Addition):
+    """Task addition of experts with one strength (lambda) of their regulariser: one point of a sensitivity curve."""
+
+    kind: ClassVar[str] = "strength"
+
+    strength: float
+
+    @property
+    def label(self) -> str:
+        return f"{super().label} strength {self.strength:g}"
+
+
+KINDS: dict[str, type[Cell]] = {
+    c.kind: c
+    for c in (ZeroShot, Finetune, Addition, Negation, Geometry, Disentangle, Posthoc, Variant, Strength)
+}
 
 
 def canonical(value: Any) -> str:
