@@ -33,6 +33,26 @@ def features(
     return _Walk(layout, params, tangent).features(pixels)
 
 
+def _linear(x: Dual, w: Tensor, b: Tensor, dw: Tensor | None, db: Tensor | None) -> Dual:
+    """`x w^T + b` and its derivative, the second product accumulated onto the first."""
+    value, dvalue = x
+    out = F.linear(value, w, b)
+    with torch.no_grad():
+        if dw is None:
+            along = None if dvalue is None else F.linear(dvalue, w)
+            return out, _plus(along, None if db is None else db.expand_as(out))
+        moved = F.linear(value, dw, db)
+        if dvalue is not None:
+            # Autocast does not reach in-place products, hence the casts; they do nothing in float32.
+            flat = dvalue.reshape(-1, dvalue.shape[-1]).to(moved.dtype)
+            moved.view(-1, moved.shape[-1]).addmm_(flat, w.to(moved.dtype).T)
+        return out, moved
+
+
+def _first(x: Dual) -> Dual:
+    return x[0][:, :1], None if x[1] is None else x[1][:, :1]
+
+
 def _plus(*terms: Tensor | None) -> Tensor | None:
     known = [term for term in terms if term is not None]
     return sum(known[1:], start=known[0]) if known else None
@@ -64,7 +84,8 @@ class _Walk:
         kernel, dkernel = self.params["conv1.weight"], self.tangent.get("conv1.weight")
         token, dtoken = self.params["class_embedding"], self.tangent.get("class_embedding")
         rows = F.linear(cut, kernel.flatten(1))
-        x = torch.cat([token.expand(len(rows), 1, -1).to(rows.dtype), rows], dim=1) + self.params["positional_embedding"]
+        x = torch.cat([token.expand(len(rows), 1, -1).to(rows.dtype), rows], dim=1)
+        x = x + self.params["positional_embedding"]
         with torch.no_grad():
             dx = None
             if dkernel is not None or dtoken is not None:
@@ -77,65 +98,65 @@ class _Walk:
     def block(self, x: Dual, at: str, *, first_only: bool) -> Dual:
         y = self.norm(x, at + "ln_1")
         mixed = self.attention(y, at + "attn.", first_only=first_only)
-        if first_only:
-            x = x[0][:, :1], None if x[1] is None else x[1][:, :1]
-        x = self.add(x, self.scale(mixed, at + "ls_1.gamma"))
+        x = self.add(_first(x) if first_only else x, self.scale(mixed, at + "ls_1.gamma"))
         hidden = self.activate(self.linear(self.norm(x, at + "ln_2"), at + "mlp.c_fc.weight", at + "mlp.c_fc.bias"))
-        return self.add(x, self.scale(self.linear(hidden, at + "mlp.c_proj.weight", at + "mlp.c_proj.bias"), at + "ls_2.gamma"))
+        y = self.linear(hidden, at + "mlp.c_proj.weight", at + "mlp.c_proj.bias")
+        return self.add(x, self.scale(y, at + "ls_2.gamma"))
 
     def attention(self, y: Dual, at: str, *, first_only: bool) -> Dual:
-        layout, names = self.layout, (at + "in_proj_weight", at + "in_proj_bias")
+        """Softmax attention of all tokens, or of the first one only, before the output projection's residual."""
+        layout, tangent, width = self.layout, self.tangent, self.layout.width
+        w, b = self.params[at + "in_proj_weight"], self.params[at + "in_proj_bias"]
+        dw, db = tangent.get(at + "in_proj_weight"), tangent.get(at + "in_proj_bias")
         if first_only:
-            first = y[0][:, :1], None if y[1] is None else y[1][:, :1]
-            query = self.linear(first, *names, rows=slice(0, layout.width))
-            rest = self.linear(y, *names, rows=slice(layout.width, None))
-            (q,), (k, v) = vit.split_heads(layout, query[0]), vit.split_heads(layout, rest[0])
+            cuts = (width, 2 * width)
+            (w_q, w_kv), (b_q, b_kv) = w.split(cuts), b.split(cuts)
+            dw_q, dw_kv = (None, None) if dw is None else dw.split(cuts)
+            db_q, db_kv = (None, None) if db is None else db.split(cuts)
+            query = _linear(_first(y), w_q, b_q, dw_q, db_q)
+            others = _linear(y, w_kv, b_kv, dw_kv, db_kv)
+            (q,), (k, v) = vit.split_heads(layout, query[0]), vit.split_heads(layout, others[0])
+            derivatives = (query[1], others[1])
         else:
-            query = rest = self.linear(y, *names)
-            q, k, v = vit.split_heads(layout, query[0])
+            whole = _linear(y, w, b, dw, db)
+            q, k, v = vit.split_heads(layout, whole[0])
+            derivatives = (whole[1],)
         mixed = F.scaled_dot_product_attention(q, k, v)
         with torch.no_grad():
             dmixed = None
-            if query[1] is not None and rest[1] is not None:
-                dq, *more = vit.split_heads(layout, query[1])
-                dk, dv = vit.split_heads(layout, rest[1]) if first_only else more
+            if all(d is not None for d in derivatives):
+                # One copy here saves one in each of the seven products below, which want their operands contiguous.
+                dq, dk, dv = (x.contiguous() for d in derivatives if d is not None for x in vit.split_heads(layout, d))
+                q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
                 scale = q.shape[-1] ** -0.5
-                weights = torch.softmax((q @ k.transpose(-2, -1)) * scale, dim=-1)
-                moved = weights * ((dq @ k.transpose(-2, -1) + q @ dk.transpose(-2, -1)) * scale)
-                dmixed = (moved - weights * moved.sum(dim=-1, keepdim=True)) @ v + weights @ dv
-                dmixed = dmixed.transpose(1, 2).flatten(2)
+                weights = (q @ k.mT).mul_(scale).softmax(dim=-1)
+                moved = (dq @ k.mT).add_(q @ dk.mT).mul_(scale).mul_(weights)
+                moved -= weights * moved.sum(dim=-1, keepdim=True)
+                dmixed = (moved @ v).add_(weights @ dv).transpose(1, 2).flatten(2)
         return self.linear((mixed.transpose(1, 2).flatten(2), dmixed), at + "out_proj.weight", at + "out_proj.bias")
 
-    def linear(self, x: Dual, weight: str, bias: str, rows: slice = slice(None)) -> Dual:
-        value, dvalue = x
-        w, b = self.params[weight][rows], self.params[bias][rows]
-        dw, db = self.tangent.get(weight), self.tangent.get(bias)
-        out = F.linear(value, w, b)
-        with torch.no_grad():
-            moved = None
-            if dw is not None:
-                moved = F.linear(value, dw[rows], None if db is None else db[rows])
-            elif db is not None:
-                moved = db[rows].expand_as(out)
-            return out, _plus(moved, None if dvalue is None else F.linear(dvalue, w))
+    def linear(self, x: Dual, weight: str, bias: str) -> Dual:
+        return _linear(x, self.params[weight], self.params[bias], self.tangent.get(weight), self.tangent.get(bias))
 
     def norm(self, x: Dual, name: str) -> Dual:
         value, dvalue = x
         w, b = self.params[f"{name}.weight"], self.params[f"{name}.bias"]
         dw, db = self.tangent.get(f"{name}.weight"), self.tangent.get(f"{name}.bias")
-        shape = [value.shape[-1]]
-        out, mean, inverse = torch.native_layer_norm(value, shape, w, b, self.layout.eps)
+        shape, eps = [value.shape[-1]], self.layout.eps
+        out, mean, inverse = torch.native_layer_norm(value, shape, w, b, eps)
         with torch.no_grad():
             moved = None
             if dvalue is not None:
+                # The Jacobian is symmetric: the kernel that pulls gradients back also pushes tangents forward.
                 moved = torch.ops.aten.native_layer_norm_backward(
                     dvalue.contiguous(), value, shape, mean, inverse, None, None, [True, False, False]
-                )[0]
-                moved = moved * w
+                )[0].mul_(w)
             if dw is not None:
-                normed = (value - mean) * inverse
-                moved = normed * dw if moved is None else moved.addcmul_(normed, dw)
-            return out, _plus(moved, None if db is None else db.expand_as(out))
+                normed = F.layer_norm(value, shape, eps=eps)
+                moved = normed.mul_(dw) if moved is None else moved.addcmul_(normed, dw)
+            if db is not None:
+                moved = db.expand_as(out) if moved is None else moved.add_(db)
+            return out, moved
 
     def activate(self, x: Dual) -> Dual:
         value, dvalue = x
