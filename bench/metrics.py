@@ -16,7 +16,7 @@ COMMON_REFERENCE = "nonlinear"
 def accuracy(correct: int, total: int) -> float:
     """Share of images classified correctly, in [0, 1]; counts that cannot be are an error, not a number."""
     if not 0 <= correct <= total or total == 0:
-        raise BenchError(f"accuracy of {correct} out of {total} asked; counts must satisfy 0 <= correct <= total, total > 0")
+        raise BenchError(f"accuracy of {correct} out of {total}; counts must satisfy 0 <= correct <= total, total > 0")
     return correct / total
 
 
