@@ -15,7 +15,7 @@ import numpy as np
 
 from bench.errors import BenchError
 from bench.mini8 import digits, land, letters, numbers, scenes, shapes, signs, textures, vehicles
-from bench.mini8.canvas import CANVAS, Draw, Style, develop
+from bench.mini8.canvas import PIXELS, Draw, Style, develop
 
 CLASSES = {
     "digits": 10,
@@ -41,7 +41,9 @@ def render(task: str, split: str, rows: int) -> tuple[np.ndarray, np.ndarray]:
         raise BenchError(f"mini8 has no {task!r}/{split!r}; tasks: {', '.join(CLASSES)}; splits: {', '.join(SPLITS)}")
     if task == "digits":
         if rows > digits.SHARES[split]:
-            raise BenchError(f"digits/{split} has {digits.SHARES[split]} images, {rows} were asked for; correct the card")
+            raise BenchError(
+                f"digits/{split} has {digits.SHARES[split]} images, {rows} were asked for; correct the card"
+            )
         images, labels = digits.real(split)
         return images[:rows], labels[:rows]
     labels = np.arange(rows) % CLASSES[task]
@@ -49,13 +51,15 @@ def render(task: str, split: str, rows: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def draw_rows(task: str, seed: str, labels: np.ndarray, style: Style) -> np.ndarray:
-    """One image for each label, uint8 [n, 3, 32, 32]; image i is a function of seed, i, label and style alone."""
+    """One image for each label, uint8 [n, 3, 32, 32]; the first k do not depend on how many follow."""
     draw, noise = FAMILIES[task]
-    canvases = np.empty((len(labels), CANVAS, CANVAS, 3), np.uint8)
-    for i, label in enumerate(labels):
-        canvases[i] = np.asarray(draw(Random(f"{seed}/{i}"), int(label), style))
     key = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8], "little")
-    return develop(canvases, np.random.default_rng(key), noise)
+    generator = np.random.default_rng(key)
+    images = np.empty((len(labels), 3, PIXELS, PIXELS), np.uint8)
+    for i, label in enumerate(labels):
+        canvas = np.asarray(draw(Random(f"{seed}/{i}"), int(label), style))
+        images[i] = develop(canvas, generator, noise)
+    return images
 
 
 def checksum(images: np.ndarray, labels: np.ndarray) -> str:

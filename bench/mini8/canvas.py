@@ -149,17 +149,13 @@ def disc(draw: ImageDraw.ImageDraw, x: float, y: float, radius: float, fill: Col
     draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill)
 
 
-def develop(canvases: np.ndarray, generator: np.random.Generator, noise: float) -> np.ndarray:
-    """Canvases uint8 [n, 64, 64, 3] to pixels uint8 [n, 3, 32, 32].
+def develop(canvas: np.ndarray, generator: np.random.Generator, noise: float) -> np.ndarray:
+    """A canvas, uint8 [64, 64, 3], to pixels, uint8 [3, 32, 32].
 
-    Box filter, then a random gain in 0.75..1.1 and offset in -20..20 an image, then Gaussian pixel noise whose
-    standard deviation is uniform in 0..`noise` (of 255) from image to image.
+    Box filter, then a random gain in 0.75..1.1 and offset in -20..20, then Gaussian pixel noise whose standard
+    deviation is uniform in 0..`noise` (of 255) from image to image.
     """
-    n = len(canvases)
-    boxes = canvases.reshape(n, PIXELS, 2, PIXELS, 2, 3).astype(np.uint16).sum(axis=(2, 4))
-    gain = generator.uniform(0.75, 1.1, (n, 1, 1, 1)) / 4
-    offset = generator.uniform(-20, 20, (n, 1, 1, 1))
-    sigma = generator.uniform(0, noise, (n, 1, 1, 1))
-    grain = generator.standard_normal(boxes.shape)
-    pixels = np.clip(np.rint(boxes * gain + offset + grain * sigma), 0, 255).astype(np.uint8)
-    return np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))
+    boxes = canvas.reshape(PIXELS, 2, PIXELS, 2, 3).astype(np.uint16).sum(axis=(1, 3))
+    gain, offset, sigma = generator.uniform((0.75, -20.0, 0.0), (1.1, 20.0, noise))
+    pixels = boxes * (gain / 4) + offset + sigma * generator.standard_normal(boxes.shape)
+    return np.clip(np.rint(pixels), 0, 255).astype(np.uint8).transpose(2, 0, 1)

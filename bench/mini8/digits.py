@@ -4,6 +4,7 @@ For pre-training there are no real digits: strokes through hand-set points, shak
 """
 
 import gzip
+from itertools import pairwise
 from random import Random
 
 import numpy as np
@@ -80,7 +81,7 @@ def _smooth(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
     """Two rounds of corner cutting (Chaikin); the end points stay."""
     for _ in range(2):
         cut = [points[0]]
-        for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+        for (x0, y0), (x1, y1) in pairwise(points):
             cut += [(0.75 * x0 + 0.25 * x1, 0.75 * y0 + 0.25 * y1), (0.25 * x0 + 0.75 * x1, 0.25 * y0 + 0.75 * y1)]
         points = [*cut, points[-1]]
     return points

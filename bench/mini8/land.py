@@ -49,7 +49,13 @@ def _brushland(rng: Random, style: Style) -> Image.Image:
     image = cloud(rng, soil, 8)
     pen = ImageDraw.Draw(image)
     for _ in range(rng.randrange(12, 28)):
-        disc(pen, rng.uniform(0, 64), rng.uniform(0, 64), rng.uniform(1, 3), tint(rng, (0.2, 0.35), (0.3, 0.6), (0.2, 0.4)))
+        disc(
+            pen,
+            rng.uniform(0, 64),
+            rng.uniform(0, 64),
+            rng.uniform(1, 3),
+            tint(rng, (0.2, 0.35), (0.3, 0.6), (0.2, 0.4)),
+        )
     return image
 
 
@@ -62,7 +68,11 @@ def _highway(rng: Random, style: Style) -> Image.Image:
     width = rng.randrange(9, 16)
     pen.line(ends, fill=tint(rng, (0, 1), (0, 0.1), (0.35, 0.6)), width=width)
     for i in range(-6, 7):
-        pen.line([(x + 9 * i * dx, y + 9 * i * dy), (x + (9 * i + 5) * dx, y + (9 * i + 5) * dy)], fill=(235, 235, 225), width=2)
+        pen.line(
+            [(x + 9 * i * dx, y + 9 * i * dy), (x + (9 * i + 5) * dx, y + (9 * i + 5) * dy)],
+            fill=(235, 235, 225),
+            width=2,
+        )
     return image
 
 
@@ -133,7 +143,7 @@ def _river(rng: Random, style: Style) -> Image.Image:
 
 
 def _lake(rng: Random, style: Style) -> Image.Image:
-    water = tint(rng, (0.5, 0.64), (0.5, 0.9), (0.25, 0.6))
+    water = tint(rng, (0.5, 0.64), (0.45, 0.85), (0.4, 0.75))
     image = cloud(rng, [water, shade(water, 0.92)], 3)
     if rng.random() < 0.6:  # a stretch of shore
         pen = ImageDraw.Draw(image)

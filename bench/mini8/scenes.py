@@ -40,7 +40,10 @@ def _beach(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
     _ground(rng, pen, horizon, tint(rng, (0.48, 0.6), (0.5, 0.9), (0.45, 0.8)), 0)
     shore = horizon + rng.uniform(8, 16)
     slope = rng.uniform(-10, 10)
-    pen.polygon([(-2, shore - slope), (66, shore + slope), (66, 66), (-2, 66)], fill=tint(rng, (0.1, 0.14), (0.25, 0.5), (0.8, 1)))
+    pen.polygon(
+        [(-2, shore - slope), (66, shore + slope), (66, 66), (-2, 66)],
+        fill=tint(rng, (0.1, 0.14), (0.25, 0.5), (0.8, 1)),
+    )
     pen.line([(-2, shore - slope), (66, shore + slope)], fill=(245, 245, 245), width=2)
 
 
@@ -57,7 +60,10 @@ def _mountain(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
         foot = 56
         pen.polygon([(x - half, foot), (x, top), (x + half, foot)], fill=shade(rock, rng.uniform(0.75, 1.15)))
         cap = rng.uniform(0.2, 0.35)
-        pen.polygon([(x - half * cap, top + (foot - top) * cap), (x, top), (x + half * cap, top + (foot - top) * cap)], fill=(240, 242, 248))
+        pen.polygon(
+            [(x - half * cap, top + (foot - top) * cap), (x, top), (x + half * cap, top + (foot - top) * cap)],
+            fill=(240, 242, 248),
+        )
     _ground(rng, pen, rng.uniform(48, 56), tint(rng, (0.2, 0.4), (0.2, 0.5), (0.25, 0.5)))
 
 
@@ -73,7 +79,7 @@ def _forest(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
 
 def _sea(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
     horizon = rng.uniform(20, 34)
-    water = tint(rng, (0.5, 0.64), (0.5, 0.9), (0.3, 0.65))
+    water = tint(rng, (0.5, 0.64), (0.5, 0.9), (0.4, 0.75))
     _ground(rng, pen, horizon, water, 0)
     for _ in range(rng.randrange(8, 16)):
         x, y, w = rng.uniform(0, 64), rng.uniform(horizon + 3, 63), rng.uniform(3, 9)
@@ -85,7 +91,9 @@ def _meadow(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
     _ground(rng, pen, rng.uniform(24, 34), grass, 2)
     _ground(rng, pen, rng.uniform(42, 50), shade(grass, 0.85), 2)
     for _ in range(rng.randrange(10, 24)):
-        disc(pen, rng.uniform(0, 64), rng.uniform(40, 63), rng.uniform(1, 2), tint(rng, (0.9, 1.18), (0.5, 1), (0.85, 1)))
+        disc(
+            pen, rng.uniform(0, 64), rng.uniform(40, 63), rng.uniform(1, 2), tint(rng, (0.9, 1.18), (0.5, 1), (0.85, 1))
+        )
 
 
 def _skyline(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
@@ -97,7 +105,9 @@ def _skyline(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
         pen.rectangle((x, top, x + width, 66), fill=wall)
         for wx in range(int(x) + 2, int(x + width) - 1, 4):
             for wy in range(int(top) + 3, 62, 6):
-                pen.rectangle((wx, wy, wx + 1, wy + 2), fill=(250, 235, 150) if rng.random() < 0.5 else shade(wall, 0.6))
+                pen.rectangle(
+                    (wx, wy, wx + 1, wy + 2), fill=(250, 235, 150) if rng.random() < 0.5 else shade(wall, 0.6)
+                )
         x += width
 
 
@@ -105,7 +115,10 @@ def _road(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
     horizon, x = rng.uniform(22, 32), rng.uniform(24, 40)
     _ground(rng, pen, horizon, tint(rng, (0.1, 0.32), (0.25, 0.6), (0.4, 0.7)), 1)
     half = rng.uniform(22, 34)
-    pen.polygon([(x - 1.5, horizon), (x + 1.5, horizon), (32 + half, 66), (32 - half, 66)], fill=tint(rng, (0, 1), (0, 0.08), (0.25, 0.45)))
+    pen.polygon(
+        [(x - 1.5, horizon), (x + 1.5, horizon), (32 + half, 66), (32 - half, 66)],
+        fill=tint(rng, (0, 1), (0, 0.08), (0.25, 0.45)),
+    )
     for i in range(4):
         near, far = 0.2 + 0.22 * i, 0.32 + 0.22 * i
         points = [(x + (32 - x) * t, horizon + (64 - horizon) * t) for t in (near, far)]
@@ -118,7 +131,10 @@ def _village(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
         x, base, w, h = rng.uniform(2, 46), 44 + 4 * i, rng.uniform(14, 22), rng.uniform(10, 16)
         wall = tint(rng, (0.05, 0.15), (0.05, 0.4), (0.75, 1))
         pen.rectangle((x, base - h, x + w, base), fill=wall)
-        pen.polygon([(x - 2, base - h), (x + w / 2, base - h - 9), (x + w + 2, base - h)], fill=tint(rng, (0, 0.06), (0.6, 0.9), (0.45, 0.8)))
+        pen.polygon(
+            [(x - 2, base - h), (x + w / 2, base - h - 9), (x + w + 2, base - h)],
+            fill=tint(rng, (0, 0.06), (0.6, 0.9), (0.45, 0.8)),
+        )
         pen.rectangle((x + w / 2 - 2, base - 7, x + w / 2 + 2, base), fill=(80, 50, 30))
         pen.rectangle((x + 2, base - h + 3, x + 5, base - h + 6), fill=(90, 120, 160))
 
@@ -153,7 +169,9 @@ def _bridge(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
     for tower in (left, right):
         pen.rectangle((tower - 2, top, tower + 2, 54), fill=steel)
     middle, depth = (left + right) / 2, deck - top - 3
-    cable = [(x, top + depth * (1 - ((x - middle) / (right - middle)) ** 2)) for x in range(int(left), int(right) + 1, 3)]
+    cable = [
+        (x, top + depth * (1 - ((x - middle) / (right - middle)) ** 2)) for x in range(int(left), int(right) + 1, 3)
+    ]
     pen.line(cable, fill=steel, width=2)
     pen.line([(-2, deck - 4), (left, top)], fill=steel, width=2)
     pen.line([(right, top), (66, deck - 4)], fill=steel, width=2)

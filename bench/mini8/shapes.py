@@ -39,7 +39,12 @@ def figure(pen: ImageDraw.ImageDraw, shape: int, centre: Point, radius: float, t
         for extra in (0.0, 1.571):
             long, wide = radius * 1.05, radius * 0.36
             a, b = ring(centre, long, 2, turn + extra), ring((0, 0), wide, 2, turn + extra + 1.571)
-            pen.polygon([(p[0] + q[0], p[1] + q[1]) for p, q in zip((a[0], a[0], a[1], a[1]), (b[0], b[1], b[1], b[0]),
-                                                                    strict=True)], fill=fill)
+            pen.polygon(
+                [
+                    (p[0] + q[0], p[1] + q[1])
+                    for p, q in zip((a[0], a[0], a[1], a[1]), (b[0], b[1], b[1], b[0]), strict=True)
+                ],
+                fill=fill,
+            )
     else:
         pen.ellipse((x - radius, y - radius, x + radius, y + radius), outline=fill, width=max(4, round(radius * 0.38)))

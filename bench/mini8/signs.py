@@ -4,7 +4,20 @@ from random import Random
 
 from PIL import Image, ImageDraw
 
-from bench.mini8.canvas import CANVAS, Colour, Style, affine, any_colour, cloud, disc, font, paste_text, ring, shade, tint
+from bench.mini8.canvas import (
+    CANVAS,
+    Colour,
+    Style,
+    affine,
+    any_colour,
+    cloud,
+    disc,
+    font,
+    paste_text,
+    ring,
+    shade,
+    tint,
+)
 
 NOISE = 16.0
 BLACK: Colour = (20, 20, 20)

@@ -109,11 +109,14 @@ def draw(rng: Random, label: int, style: Style) -> Image.Image:
     else:
         wall, tree = tint(rng, (0, 0.2), (0.1, 0.5), (0.4, 0.8)), tint(rng, (0.2, 0.4), (0.2, 0.6), (0.25, 0.6))
         image = cloud(rng, [wall, tree, tint(rng, (0.5, 0.6), (0.1, 0.5), (0.7, 1))], rng.randrange(2, 6))
-    pen = ImageDraw.Draw(image)
-    pen.rectangle((0, 43, 64, 64), fill=tint(rng, (0, 1), (0, 0.1), (0.3, 0.6)))
-    KINDS[label](rng, pen, paint)
+    road = ImageDraw.Draw(image)
+    road.rectangle((0, 43, 64, 64), fill=tint(rng, (0, 1), (0, 0.1), (0.3, 0.6)))
+    layer = Image.new("RGBA", image.size)
+    KINDS[label](rng, ImageDraw.Draw(layer), paint)
     if rng.random() < 0.5:
-        image = ImageOps.mirror(image)
-    if style == "broad":
-        return affine(rng, image, 0.04, 0.0, (0.9, 1.1))
-    return affine(rng, image, 0.12, 0.12, (0.85, 1.2))
+        layer = ImageOps.mirror(layer)
+    layer = (
+        affine(rng, layer, 0.04, 0.0, (0.9, 1.1)) if style == "broad" else affine(rng, layer, 0.12, 0.12, (0.8, 1.15))
+    )
+    image.paste(layer, (rng.randrange(-3, 4), rng.randrange(-3, 4)), layer)
+    return image
