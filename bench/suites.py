@@ -1,9 +1,10 @@
 """Suites: what is measured on. A TOML file in `bench/assets/suites/` names tasks, control, backbones and recipes.
 
-The recipe of an expert is the suite's `[recipe]`, overridden by `[methods.METHOD]`, then by `[regularizers.NAME]` and
-`[regularizers.NAME.METHOD]`; all methods of a suite share seeds, splits and budget unless the file says otherwise.
+The recipe of an expert is the suite's `[recipe]`, overridden by `[methods.METHOD]`, then by `[regularizers.NAME]`, then by
+what `bench search` chose on validation (`SUITE.search.json`). All methods of a suite share seeds, splits and budget.
 """
 
+import json
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -49,6 +50,8 @@ class Suite(Card):
     recipe_defaults: Annotated[dict[str, Any], Field(alias="recipe")]
     methods: Annotated[dict[str, dict[str, Any]], Field(default_factory=dict)]
     regularizers: Annotated[dict[str, dict[str, Any]], Field(default_factory=dict)]
+    search: Annotated[dict[str, tuple[float, ...]], Field(default_factory=dict)]
+    """Hyper-parameters and the values that `bench search` tries."""
 
     def card(self, task: str) -> DatasetCard:
         """The card of a task or of the control."""
@@ -60,13 +63,18 @@ class Suite(Card):
         """The recipe for one fine-tuning method, e.g. `recipe("att", "orthoreg")`."""
         chosen = dict(self.recipe_defaults) | self.methods.get(method, {})
         if regularizer:
-            table = self.regularizers.get(regularizer, {})
-            chosen |= {k: v for k, v in table.items() if not isinstance(v, dict)}
-            chosen |= table.get(method, {})
+            chosen |= self.regularizers.get(regularizer, {})
+        chosen |= _searched(self.name).get(f"{method}+{regularizer}" if regularizer else method, {})
         try:
             return Recipe(**(chosen | overrides)).canonical(method, regularizer)
         except TypeError as error:
             raise BenchError(f"suite {self.name}: recipe of {method}: {error}; correct the suite file") from error
+
+
+@cache
+def _searched(suite: str) -> dict[str, dict[str, Any]]:
+    path = ASSETS / "suites" / f"{suite}.search.json"
+    return dict(json.loads(path.read_text(encoding="utf-8"))["chosen"]) if path.is_file() else {}
 
 
 def names() -> list[str]:
