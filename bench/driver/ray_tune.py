@@ -1,0 +1,178 @@
+"""One Ray Tune run over a plan: a Searcher hands out cells as their needs get done, warm actors execute them.
+
+Workers write records to the store themselves; Tune's own state lives in a scratch folder and is thrown away. Errors
+inside a cell are caught in the cell (`bench.run.Session.attempt`) and come back as a result, so that the actor stays
+warm; only the death of a process reaches Tune, which tries the cell again elsewhere.
+"""
+
+import contextlib
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from bench.driver import OpenSession, Workers
+from bench.errors import BenchError
+from bench.progress import Progress
+from bench.schedule import Schedule
+from bench.store import Store
+
+QUIET = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
+    "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",
+    "TUNE_WARN_THRESHOLD_S": "60",
+}
+"""Read by ray when it is imported. In order: no tables, no files per trial, no chdir, no telemetry, a worker without
+a GPU sees none, no relaunch of workers under `uv run`, Ctrl-C is ours, no snapshots of a state nobody restores."""
+
+ATTEMPTS = 3
+"""How often starting Ray is tried (a loaded machine can miss Ray's fixed 30 s) and how often a killed cell is retried."""
+
+
+def _prepare(scratch: Path, workers: Workers) -> None:
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    if not workers.address:
+        os.environ.update(RAY_TMPDIR=str(scratch), RAY_AUTH_MODE="disabled", OMP_NUM_THREADS=str(workers.threads))
+
+
+def _start(workers: Workers, scratch: Path) -> int:
+    """Start or join Ray; the number of cells that may run at once."""
+    import ray
+
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
+    if workers.address:
+        ours: dict[str, Any] = {"address": workers.address, "runtime_env": _environment(workers)}
+    else:
+        cpus = workers.count or (os.cpu_count() or 1)
+        ours = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": 128 * 2**20, "_temp_dir": str(scratch)}
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            ray.init(**ours, **quiet)
+            break
+        except (ConnectionError, OSError, RuntimeError, ValueError, TimeoutError) as error:
+            ray.shutdown()
+            first = (str(error).splitlines() or [type(error).__name__])[0]
+            if workers.address:
+                raise BenchError(f"--address {workers.address}: {first}; start a cluster with `ray start --head`") from error
+            if attempt == ATTEMPTS:
+                raise BenchError(f"Ray did not start in {ATTEMPTS} attempts ({first}); run with --local") from error
+    return _slots(workers, ray.cluster_resources())
+
+
+def _environment(workers: Workers) -> dict[str, Any]:
+    return {"env_vars": {**QUIET, "OMP_NUM_THREADS": str(workers.threads)}}
+
+
+def shape(workers: Workers) -> dict[str, float]:
+    """What each cell asks of Ray; the same for all, so that actors can be reused."""
+    if workers.device == "cuda":
+        return {"CPU": 1.0, "GPU": workers.gpu_fraction or 0.5}
+    return {"CPU": 1.0}
+
+
+def _slots(workers: Workers, resources: dict[str, float]) -> int:
+    """How many cells fit at once. A request that never fits would wait for ever in silence, so it is refused here."""
+    wanted = shape(workers)
+    for name, amount in wanted.items():
+        if resources.get(name, 0.0) < amount:
+            found = f"{resources.get(name, 0.0):g}"
+            raise BenchError(f"a cell needs {amount:g} {name}, the cluster has {found}; choose another --device or cluster")
+    most = int(min(resources[name] // amount for name, amount in wanted.items()))
+    return min(workers.count or most, most)
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    """SIGTERM ends the run as Ctrl-C does. Set after `ray.init`, which installs a handler of its own."""
+
+    def stop(_signal: int, _frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    previous = {s: signal.signal(s, stop) for s in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def run_ray(state: Schedule, store: Store, session: OpenSession, progress: Progress, workers: Workers) -> None:
+    """Run every cell of `state` that can run, on this machine's cores or on the cluster at `workers.address`."""
+    scratch = Path(tempfile.mkdtemp(prefix="b", dir="/tmp" if Path("/tmp").is_dir() else None))
+    _prepare(scratch, workers)
+    progress.note("starting Ray")
+    import ray
+
+    # Ray prints about dead workers to stdout, which belongs to machine-readable output.
+    with contextlib.redirect_stdout(sys.stderr):
+        try:
+            slots = _start(workers, scratch)
+            progress.workers = slots
+            progress.note(f"starting {slots} workers")
+            with _interruptible():
+                _tune(state, store, session, progress, workers, slots, scratch)
+        finally:
+            ray.shutdown()
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _tune(
+    state: Schedule,
+    store: Store,
+    session: OpenSession,
+    progress: Progress,
+    workers: Workers,
+    slots: int,
+    scratch: Path,
+) -> None:
+    from ray import tune
+
+    from bench.driver import trials
+
+    trials.ACTIVE = trials.Active(state, store, progress)
+    trainable = tune.with_parameters(trials.CellTrial, cells=dict(state.cells), session=session, timeout=workers.cell_timeout)
+    # One trial more than workers is always queued, else Tune drops a warm actor when two cells end in the same tick.
+    queued = 0 if workers.address and workers.count else slots
+    tuner = tune.Tuner(
+        tune.with_resources(trainable, {name.lower(): amount for name, amount in shape(workers).items()}),
+        tune_config=tune.TuneConfig(
+            search_alg=trials.Plan(),
+            num_samples=len(state.pending),
+            max_concurrent_trials=slots + queued,
+            reuse_actors=True,
+            trial_dirname_creator=_trial_name,
+            trial_name_creator=_trial_name,
+        ),
+        run_config=tune.RunConfig(
+            name=f"bench-{os.getpid()}-{time.time_ns()}",
+            storage_path=str(scratch / "tune"),
+            verbose=0,
+            callbacks=[trials.Watch()],
+            failure_config=tune.FailureConfig(max_failures=ATTEMPTS),
+        ),
+    )
+    try:
+        with contextlib.suppress(trials.RunOver):
+            tuner.fit()
+    finally:
+        active, trials.ACTIVE = trials.ACTIVE, None
+    if active.refused:
+        raise BenchError(active.refused)
+
+
+def _trial_name(trial: Any) -> str:
+    return str(trial.config["key"])
+
