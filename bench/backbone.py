@@ -1,12 +1,13 @@
 """Backbones: open_clip image towers with their pretrained weights, and the zero-shot heads made by the text tower.
 
-The only home of open_clip. The text tower is built when a head is missing from the cache, and dropped at once.
+The only home of open_clip. The text tower makes the heads that are missing from the cache and is dropped at once.
 """
 
 import hashlib
 import os
 import uuid
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -24,36 +25,33 @@ HEAD_VERSION = 1
 
 
 class Backbone:
-    """An image tower as a function of its parameters, the pretrained parameters, and heads by dataset card.
+    """An image tower as a function of its parameters, the pretrained parameters, and heads of some datasets.
 
-    `pretrained` maps open_clip's visual parameter names (no `visual.` prefix) to float32 tensors on `device`.
+    `pretrained` maps open_clip's visual parameter names (no `visual.` prefix) to float32 tensors on `device`. `heads`
+    maps dataset names to zero-shot classifiers [classes, embed]: rows of length exp(logit_scale).
     """
 
-    def __init__(self, card: BackboneCard, *, device: str = "cpu", fast: bool = True) -> None:
+    def __init__(
+        self, card: BackboneCard, datasets: Iterable[DatasetCard], *, device: str = "cpu", fast: bool = True
+    ) -> None:
         self.card = card
         self.device = torch.device(device)
         model = _create(card)
+        self.heads = {d.name: _head(model, card, d).to(self.device) for d in datasets}
         visual = model.visual.to(self.device).eval().requires_grad_(False)
         self.tower = Tower(visual, fast=fast)
         self.pretrained: dict[str, Tensor] = {name: p.detach() for name, p in visual.named_parameters()}
         self.mean = torch.tensor(card.mean, device=self.device).view(1, 3, 1, 1)
         self.std = torch.tensor(card.std, device=self.device).view(1, 3, 1, 1)
-        self._heads: dict[str, Tensor] = {}
-
-    def head(self, card: DatasetCard) -> Tensor:
-        """Zero-shot classifier [classes, embed]: rows of length logit_scale, made from class names and templates."""
-        if card.name not in self._heads:
-            self._heads[card.name] = _cached_head(self.card, card).to(self.device)
-        return self._heads[card.name]
 
     def normalise(self, pixels: Tensor) -> Tensor:
         """uint8 [n, 3, h, w] on any device -> normalised float32 on the backbone's."""
         return images.normalise(pixels.to(self.device, non_blocking=True), self.mean, self.std)
 
 
-def load(name: str, *, device: str = "cpu", fast: bool = True) -> Backbone:
-    """The backbone `name` with its pretrained weights; DataError says how to get weights that are not here."""
-    return Backbone(suites.backbone(name), device=device, fast=fast)
+def load(name: str, datasets: Iterable[DatasetCard], *, device: str = "cpu", fast: bool = True) -> Backbone:
+    """The backbone `name` with pretrained weights and heads; DataError says how to get weights that are not here."""
+    return Backbone(suites.backbone(name), datasets, device=device, fast=fast)
 
 
 def _create(card: BackboneCard) -> Any:
@@ -66,9 +64,9 @@ def _create(card: BackboneCard) -> Any:
         path = ASSETS / f"{card.name}.safetensors"
         verify_file(path, card.sha256, "reinstall bench or run `git checkout` on it")
         open_clip.add_model_config(ASSETS / f"{card.name}.json")
-        model = open_clip.create_model(card.architecture, load_weights=False)
+        model = open_clip.CLIP(**open_clip.get_model_config(card.architecture))
         model.load_state_dict(assets.load_mini())
-        return model.float()
+        return model
     try:
         with warnings.catch_warnings():
             # A GELU tower with QuickGELU weights loses points in silence: make open_clip's warning an error.
@@ -89,15 +87,15 @@ def verify_file(path: Path, expected: str, remedy: str) -> None:
         raise DataError(f"{path} is damaged: its sha256 is not {expected[:16]}...; {remedy}")
 
 
-def _cached_head(backbone: BackboneCard, card: DatasetCard) -> Tensor:
+def _head(model: Any, backbone: BackboneCard, card: DatasetCard) -> Tensor:
+    """The zero-shot head of a dataset, from the cache or from the text tower."""
     what = f"{HEAD_VERSION}|{backbone.fingerprint}|{'|'.join(card.classes)}|{'|'.join(card.templates)}"
     name = f"{backbone.name}-{card.name}-{hashlib.sha256(what.encode()).hexdigest()[:16]}.safetensors"
     path = images.cache_folder() / "heads" / name
     if not path.is_file():
-        head = make_head(_create(backbone), backbone.architecture, card)
         scratch = path.parent / f".{name}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
         path.parent.mkdir(parents=True, exist_ok=True)
-        safetensors.torch.save_file({"head": head}, scratch)
+        safetensors.torch.save_file({"head": make_head(model, backbone.architecture, card)}, scratch)
         scratch.rename(path)
     try:
         return safetensors.torch.load_file(path)["head"]

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench import backbone, cards, images, metrics, registry
+from bench import backbone, cards, images, metrics, registry, suites
 from bench.cards import Split
 from bench.cells import Cell
 from bench.errors import BenchError
@@ -100,7 +100,9 @@ class Session:
     def evaluator(self, cell: Cell) -> Evaluator:
         """The backbone of a cell, ready to evaluate weights."""
         if cell.backbone not in self._evaluators:
-            base = backbone.load(cell.backbone, device=self.runtime.device, fast=self.runtime.fast)
+            suite = suites.load(cell.suite)
+            datasets = [suite.card(task) for task in (*suite.tasks, suite.control)]
+            base = backbone.load(cell.backbone, datasets, device=self.runtime.device, fast=self.runtime.fast)
             self._evaluators[cell.backbone] = Evaluator(base, self.runtime.batch_size)
         found = self._evaluators[cell.backbone]
         if found.backbone.card.fingerprint != cell.backbone_fingerprint:
@@ -115,7 +117,7 @@ class Session:
         where = task, split, base.card.image_size
         if where not in self._images:
             self._images[where] = images.load(card, split, base.card.image_size)
-        return self._images[where], base.head(card)
+        return self._images[where], base.heads[task]
 
     def image_sets(self, cell: Cell, tasks: Iterable[tuple[str, str]], split: Split) -> list[tuple[Images, Tensor]]:
         """`images` of several tasks."""
