@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from bench import backbone, cards
+from bench.backbone import Backbone
+from bench.evaluate import Evaluator, Scaled, predict
+from bench.images import Images
+
+CARD = cards.load("digits")
+SCALINGS = (0.0, 0.3, 1.0)
+
+
+@pytest.fixture(scope="module")
+def base() -> Backbone:
+    return backbone.load("mini", [CARD])
+
+
+@pytest.fixture(scope="module")
+def pictures() -> Images:
+    rng = np.random.default_rng(0)
+    return Images(rng.integers(0, 256, (70, 3, 32, 32), dtype=np.uint8), rng.integers(0, 10, 70))
+
+
+def update(base: Backbone, scale: float = 0.02) -> dict[str, Tensor]:
+    g = torch.Generator().manual_seed(0)
+    return {n: scale * p.std() * torch.randn(p.shape, generator=g) for n, p in base.pretrained.items() if p.ndim == 2}
+
+
+def test_head_equals_open_clip(base: Backbone) -> None:
+    """The head against open_clip called directly: mean of normalised prompts, normalised, times the scale."""
+    import open_clip
+
+    model = backbone._create(base.card).eval()
+    tokenizer = open_clip.get_tokenizer("mini")
+    with torch.no_grad():
+        prompts = [
+            model.encode_text(tokenizer([t.replace("{}", CARD.classes[3])]), normalize=True)[0] for t in CARD.templates
+        ]
+        mean = torch.stack(prompts).mean(dim=0)
+        expected = mean / mean.norm() * model.logit_scale.exp()
+    torch.testing.assert_close(base.heads["digits"][3], expected, rtol=1e-5, atol=1e-5)
+
+
+def test_features_equal_open_clip(base: Backbone, pictures: Images) -> None:
+    model = backbone._create(base.card).eval()
+    pixels = base.normalise(torch.from_numpy(pictures.pixels))
+    with torch.no_grad():
+        torch.testing.assert_close(
+            base.tower(base.pretrained, pixels), model.encode_image(pixels), rtol=1e-4, atol=1e-5
+        )
+
+
+def test_sweep_in_place_equals_rebuilt_models(base: Backbone, pictures: Images) -> None:
+    merged, head = update(base, 0.5), base.heads["digits"]
+    swept = Evaluator(base, batch_size=32).sweep(merged, SCALINGS, [(pictures, head)], tangent=False)
+    labels, pixels = torch.from_numpy(pictures.labels), base.normalise(torch.from_numpy(pictures.pixels))
+    for scaling, (right,) in zip(SCALINGS, swept, strict=True):
+        model = backbone._create(base.card).eval()
+        state = {n: p + scaling * merged[n] if n in merged else p for n, p in base.pretrained.items()}
+        model.visual.load_state_dict(state, strict=False)
+        with torch.no_grad():
+            expected = predict(model.encode_image(pixels), head) == labels
+        assert right.tolist() == expected.tolist()
+
+
+def test_tangent_sweep_equals_one_jvp_a_coefficient(base: Backbone, pictures: Images) -> None:
+    merged, head = update(base), base.heads["digits"]
+    swept = Evaluator(base, batch_size=32).sweep(merged, SCALINGS, [(pictures, head)], tangent=True)
+    pixels, labels = base.normalise(torch.from_numpy(pictures.pixels)), torch.from_numpy(pictures.labels)
+    for scaling, (right,) in zip(SCALINGS, swept, strict=True):
+        with torch.no_grad():
+            f0, jvp = base.tower.dual(base.pretrained, {n: scaling * t for n, t in merged.items()}, pixels)
+        assert right.tolist() == (predict(f0 + jvp, head) == labels).tolist()
+
+
+def test_batch_size_changes_nothing(base: Backbone, pictures: Images) -> None:
+    head = base.heads["digits"]
+    found = [Evaluator(base, size).correct(base.pretrained, pictures, head).tolist() for size in (7, 64, 100)]
+    assert found[0] == found[1] == found[2]
+
+
+def test_pretrained_is_never_written(base: Backbone) -> None:
+    before = {n: p.clone() for n, p in base.pretrained.items()}
+    params = Scaled(base.pretrained, update(base)).at(2.0)
+    name = "transformer.resblocks.0.attn.in_proj_weight"
+    assert not torch.equal(params[name], before[name])
+    assert all(torch.equal(base.pretrained[n], before[n]) for n in before)
+
+
+def test_a_foreign_parameter_is_refused(base: Backbone) -> None:
+    with pytest.raises(ValueError, match="'visual.extra', which is no parameter"):
+        Scaled(base.pretrained, {"visual.extra": torch.zeros(1)})
+
+
+def test_quick_gelu_of_the_openai_towers() -> None:
+    """The released weights were trained with QuickGELU; open_clip selects it by the `-quickgelu` names only."""
+    import open_clip
+
+    from bench import suites
+
+    for name in suites.backbone_names():
+        card = suites.backbone(name)
+        if card.weights == "openai":
+            assert open_clip.get_model_config(card.architecture)["quick_gelu"] is True, name
