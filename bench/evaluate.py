@@ -24,7 +24,7 @@ class Evaluator:
     @torch.inference_mode()
     def correct(self, params: Mapping[str, Tensor], images: Images, head: Tensor) -> Tensor:
         """bool [images]: whether the largest logit is the label's."""
-        found = [predict(self.backbone.tower(params, x), head) == y for x, y in self._batches(images)]
+        found = [predict(self.backbone.tower(params, x), head) == y for x, y in self.batches(images)]
         return torch.cat(found).cpu()
 
     @torch.inference_mode()
@@ -33,7 +33,7 @@ class Evaluator:
     ) -> Tensor:
         """bool [scalings, images] of the tangent models f(theta0) + scaling * J(theta0) tangent."""
         found = []
-        for x, y in self._batches(images):
+        for x, y in self.batches(images):
             f0, jvp = self.backbone.tower.dual(self.backbone.pretrained, tangent, x)
             found.append(torch.stack([predict(f0 + a * jvp, head) == y for a in scalings]))
         return torch.cat(found, dim=1).cpu()
@@ -53,7 +53,8 @@ class Evaluator:
         params = Scaled(self.backbone.pretrained, merged)
         return [[self.correct(params.at(a), images, head) for images, head in sets] for a in scalings]
 
-    def _batches(self, images: Images) -> Iterator[tuple[Tensor, Tensor]]:
+    def batches(self, images: Images) -> Iterator[tuple[Tensor, Tensor]]:
+        """Normalised pixels and labels, batch by batch, on the backbone's device."""
         for i in range(0, len(images), self.batch_size):
             rows = slice(i, i + self.batch_size)
             pixels = torch.from_numpy(images.pixels[rows].copy())

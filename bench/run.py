@@ -20,7 +20,7 @@ from bench.cells import Cell
 from bench.errors import BenchError
 from bench.evaluate import Evaluator
 from bench.images import Images
-from bench.kinds import addition, expert, zero_shot
+from bench.kinds import addition, disentangle, expert, geometry, negation, posthoc, strength, zero_shot
 from bench.kinds.rows import Found
 from bench.merge import Vectors
 from bench.records import Record
@@ -30,6 +30,12 @@ RUNNERS: dict[str, Callable[..., Found]] = {
     "zeroshot": zero_shot.run,
     "expert": expert.run,
     "addition": addition.run,
+    "negation": negation.run,
+    "geometry": geometry.run,
+    "disentangle": disentangle.run,
+    "posthoc": posthoc.run,
+    "variant": strength.run_variant,
+    "strength": strength.run,
 }
 
 
@@ -138,7 +144,7 @@ class Session:
 
 def headline(record: Record) -> dict[str, Any]:
     """For the live display: the row's name, its kind and its mean test accuracy."""
-    tested = [r for r in record.rows if r["split"] == "test"]
+    tested = [r for r in record.rows if r["split"] == "test" and r["task"] in r["tasks"].split("+")]
     if not tested:
         return {}
     first = tested[0]

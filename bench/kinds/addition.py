@@ -15,10 +15,16 @@ if TYPE_CHECKING:
     from bench.run import Session
 
 
-def run(cell: Addition, session: "Session") -> Found:
-    """Every point of the validation sweep is a row; only the chosen coefficient sees the test split."""
+def run(
+    cell: Addition, session: "Session", *, tangent: bool | None = None, reference: Mapping[str, float] | None = None
+) -> Found:
+    """Every point of the validation sweep is a row; only the chosen coefficient sees the test split.
+
+    tangent: whether models are evaluated as tangent models; by default as their fine-tuning method trained them.
+    reference: validation accuracy by task that the choice normalises with; by default that of the experts.
+    """
     evaluator = session.evaluator(cell)
-    tangent = session.tangent(cell.finetuning)
+    tangent = session.tangent(cell.finetuning) if tangent is None else tangent
     operator, options = session.registry.operator(cell.operator), json.loads(cell.options)
     try:
         merged = merge(
@@ -38,7 +44,7 @@ def run(cell: Addition, session: "Session") -> Found:
         found = evaluator.sweep(
             merged, cell.coefficients, session.image_sets(cell, cell.tasks, "validation"), tangent=tangent
         )
-        chosen = choose(cell, found, session)
+        chosen = choose(cell, found, reference or session.expert_accuracy(cell.experts, "validation"))
         for scaling, by_task in zip(cell.coefficients, found, strict=True):
             for (task, _), right in zip(cell.tasks, by_task, strict=True):
                 rows.append(
@@ -57,15 +63,15 @@ def run(cell: Addition, session: "Session") -> Found:
     return rows, {"merged_norm": norm(merged)}
 
 
-def choose(cell: Addition, found: Sequence[Sequence[Tensor]], session: "Session") -> float:
-    """The coefficient with the best mean normalised validation accuracy, own experts as reference."""
+def choose(cell: Addition, found: Sequence[Sequence[Tensor]], reference: Mapping[str, float]) -> float:
+    """The coefficient with the best mean normalised validation accuracy."""
     points = {
         scaling: {
             task: metrics.accuracy(int(r.sum()), len(r)) for (task, _), r in zip(cell.tasks, by_task, strict=True)
         }
         for scaling, by_task in zip(cell.coefficients, found, strict=True)
     }
-    return metrics.best_scaling(points, session.expert_accuracy(cell.experts, "validation"))
+    return metrics.best_scaling(points, reference)
 
 
 def norm(vector: Mapping[str, Tensor]) -> float:

@@ -1,0 +1,108 @@
+"""Weight-disentanglement error of two task vectors on a square (Ortiz-Jimenez et al., 2023, arXiv:2305.12827).
+
+    xi(a_1, a_2) = sum_t E_{x of task t} [ f(x; theta_0 + a_t tau_t) != f(x; theta_0 + a_1 tau_1 + a_2 tau_2) ]
+
+with predictions f by the zero-shot head of task t. It is 0 where adding the other task changes no prediction, and at
+most 2. Stored as integers: how many of the first `images` validation images of each task change their class.
+
+A tangent model is affine in the coefficients, so f_0, J tau_1 and J tau_2 of every image serve the whole square: two
+directional derivatives instead of one forward per point. `posthoc-linear` evaluates ordinary experts in that way.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from bench.cells import Disentangle
+from bench.errors import BenchError
+from bench.evaluate import Evaluator, predict
+from bench.images import Images
+from bench.kinds.rows import Found
+
+if TYPE_CHECKING:
+    from bench.run import Session
+
+
+def run(cell: Disentangle, session: "Session") -> Found:
+    """No rows. Metrics, axes named by `tasks` and `coefficients`: `disagreements` [2, n, n] integers (task, place of
+    a_1, place of a_2), `totals` [2], and `error` [n, n] = xi."""
+    if 0.0 not in cell.coefficients:
+        raise BenchError("disentanglement needs coefficient 0, where a task vector stands alone; add it to the grid")
+    evaluator, zero = session.evaluator(cell), cell.coefficients.index(0.0)
+    tangent = cell.mode == "posthoc-linear" or session.tangent(cell.finetuning)
+    classes = tangent_classes if tangent else plain_classes
+    vectors = [session.vectors(key)[0] for key in cell.experts]
+    counts, totals = [], []
+    for t, (images, head) in enumerate(session.image_sets(cell, cell.tasks, "validation")):
+        some = Images(images.pixels[: cell.images], images.labels[: cell.images])
+        found = classes(evaluator, vectors, cell.coefficients, some, head)
+        counts.append(disagreements(found, zero, t))
+        totals.append(len(some))
+    return [], {
+        "tasks": [task for task, _ in cell.tasks],
+        "coefficients": list(cell.coefficients),
+        "disagreements": [count.tolist() for count in counts],
+        "totals": totals,
+        "error": error(counts, totals),
+    }
+
+
+def disagreements(classes: Tensor, zero: int, own: int) -> Tensor:
+    """int64 [n, n]: images that both task vectors together put into another class than task `own`'s vector alone.
+
+    classes: predictions [n, n, images] by place of a_1 and a_2; `zero` is the place of coefficient 0.
+    """
+    alone = classes[:, zero].unsqueeze(1) if own == 0 else classes[zero].unsqueeze(0)
+    return (classes != alone).sum(dim=-1)
+
+
+def error(counts: Sequence[Tensor], totals: Sequence[int]) -> list[list[float]]:
+    """xi [n, n] from disagreements and the numbers of images, at six decimals."""
+    shares = [count.double() / total for count, total in zip(counts, totals, strict=True)]
+    return [[round(x, 6) for x in line] for line in torch.stack(shares).sum(dim=0).tolist()]
+
+
+@torch.inference_mode()
+def plain_classes(
+    evaluator: Evaluator,
+    vectors: Sequence[Mapping[str, Tensor]],
+    coefficients: Sequence[float],
+    images: Images,
+    head: Tensor,
+) -> Tensor:
+    """Predictions int64 [n, n, images] of f(theta_0 + a_1 tau_1 + a_2 tau_2): one forward per point of the square."""
+    tower, base = evaluator.backbone.tower, evaluator.backbone.pretrained
+    one, two = ({name: t.to(base[name].device) for name, t in vector.items()} for vector in vectors)
+    batches = [x for x, _ in evaluator.batches(images)]
+    found = []
+    for a in coefficients:
+        for b in coefficients:
+            params = {**base, **{n: base[n] + a * one[n] + b * two[n] for n in one}}
+            found.append(torch.cat([predict(tower(params, x), head) for x in batches]))
+    return torch.stack(found).view(len(coefficients), len(coefficients), -1).cpu()
+
+
+@torch.inference_mode()
+def tangent_classes(
+    evaluator: Evaluator,
+    vectors: Sequence[Mapping[str, Tensor]],
+    coefficients: Sequence[float],
+    images: Images,
+    head: Tensor,
+) -> Tensor:
+    """Predictions int64 [n, n, images] of f_0 + a_1 J tau_1 + a_2 J tau_2."""
+    tower, base = evaluator.backbone.tower, evaluator.backbone.pretrained
+    device = evaluator.backbone.device
+    one, two = ({name: t.to(device) for name, t in vector.items()} for vector in vectors)
+    found = []
+    for x, _ in evaluator.batches(images):
+        f0, first = tower.dual(base, one, x)
+        _, second = tower.dual(base, two, x)
+        found.append(
+            torch.stack(
+                [torch.stack([predict(f0 + a * first + b * second, head) for b in coefficients]) for a in coefficients]
+            )
+        )
+    return torch.cat(found, dim=-1).cpu()
