@@ -3,12 +3,15 @@
 import os
 import platform
 import resource
+import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -153,6 +156,20 @@ def headline(record: Record) -> dict[str, Any]:
     return {"name": name, "kind": first["kind"], "accuracy": mean}
 
 
+@cache
+def commit() -> str:
+    """The commit of the checkout this code comes from, with `+` when files differ from it; empty when installed."""
+    folder = Path(__file__).parent.parent
+    if not (folder / ".git").exists():
+        return ""
+    try:
+        said = [subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=10).stdout
+                for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no", "--", "bench", "methods"))]  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return said[0].strip()[:12] + ("+" if said[1].strip() else "")
+
+
 def here() -> dict[str, Any]:
     """Where and with what this process runs."""
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
@@ -162,5 +179,5 @@ def here() -> dict[str, Any]:
         own = "checkout"
     return {
         "host": platform.node(), "pid": os.getpid(), "python": platform.python_version(), "torch": torch.__version__,
-        "bench": own, "machine": platform.machine(), "peak_rss_mb": round(rss, 1), "finished_at": int(time.time()),
+        "bench": own, "commit": commit(), "machine": platform.machine(), "peak_rss_mb": round(rss, 1), "finished_at": int(time.time()),
     }  # fmt: skip
