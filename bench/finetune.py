@@ -103,7 +103,8 @@ def train(
     done = trainer.restore(checkpoint.load()) if checkpoint else 0
     for step in range(done, recipe.steps):
         rows = order[step]
-        trainer.step(step, normalise(_take(images, rows).to(device), shift, spread), targets[rows.to(targets.device)].to(device))
+        batch = normalise(_take(images, rows).to(device), shift, spread)
+        trainer.step(step, batch, targets[rows].to(device))
         finished = step + 1
         if finished % LOOK_EVERY == 0 or finished == recipe.steps:
             trainer.look(finished)
@@ -166,6 +167,7 @@ class _Trainer:
                 self.recipe.strength,
                 form=self.recipe.form,
                 penalised=self.recipe.penalised,
+                precision=self.recipe.penalty_precision,
             )
         for name, leaf in self.leaves.items():
             leaf.grad = grads[name]
@@ -230,10 +232,8 @@ class _Trainer:
         with torch.no_grad():
             for name, leaf in self.leaves.items():
                 leaf.copy_(state[f"leaf/{name}"])
-                self.optimiser.state[leaf] = {
-                    key: state[f"{key}/{name}"].clone().to("cpu" if key == "step" and leaf.device.type == "cpu" else leaf.device)
-                    for key in ("step", "exp_avg", "exp_avg_sq")
-                }
+                kept = {key: state[f"{key}/{name}"] for key in ("step", "exp_avg", "exp_avg_sq")}
+                self.optimiser.state[leaf] = {key: value.to(leaf.device, copy=True) for key, value in kept.items()}
         return int(state["step"])
 
     def expert(self) -> Expert:
@@ -256,7 +256,7 @@ class _Trainer:
 
 def _labels(images: Any, labels: Any, head: Tensor) -> Tensor:
     """The labels as a tensor, once they and the images are known to fit each other and the head."""
-    targets = torch.from_numpy(np.array(labels)).long() if not isinstance(labels, Tensor) else labels.long()
+    targets = torch.from_numpy(np.array(labels)).long() if not isinstance(labels, Tensor) else labels.cpu().long()
     if images.dtype not in (torch.uint8, np.uint8) or images.ndim != 4 or images.shape[1] != 3:
         found = f"{images.dtype} {list(images.shape)}"
         raise BenchError(f"fine-tuning: the images are {found}; give uint8 [rows, 3, height, width]")

@@ -1,14 +1,15 @@
-"""Recipes: the numbers of one fine-tuning run as a frozen value. Imports no torch, so plans and tables can read them."""
+"""Recipes: the numbers of one fine-tuning run as a frozen value. No torch here, so plans and tables can read them."""
 
 import math
 from dataclasses import dataclass, fields, replace
-from typing import Literal
+from typing import Any, Literal
 
 from bench.errors import BenchError
 
 Form = Literal["frobenius", "squared"]
 Precision = Literal["float32", "bfloat16"]
 Penalised = Literal["matrices", "layers"]
+PenaltyPrecision = Literal["float32", "mixed"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,9 @@ class Recipe:
     form: Form = "frobenius"
     """`squared` is the OrthoReg paper's sum of squares, `frobenius` its released code (not squared)."""
     penalised: Penalised = "matrices"
-    """`matrices`: every trainable 2-D parameter, as the released code; `layers`: without positional_embedding and proj."""
+    """`matrices`: every trainable 2-D parameter, as released; `layers`: without positional_embedding and proj."""
+    penalty_precision: PenaltyPrecision = "float32"
+    """`mixed` multiplies in bfloat16 where that costs less than a thousandth of the penalty's gradient."""
     rank: int = 8
     alpha: float = 8.0
 
@@ -65,6 +68,7 @@ class Recipe:
             "strength": (_number(self.strength) and self.strength >= 0, "a number, at least 0"),
             "form": (self.form in ("frobenius", "squared"), "'frobenius' or 'squared'"),
             "penalised": (self.penalised in ("matrices", "layers"), "'matrices' or 'layers'"),
+            "penalty_precision": (self.penalty_precision in ("float32", "mixed"), "'float32' or 'mixed'"),
             "rank": (_whole(self.rank) and self.rank >= 1, "a whole number, at least 1"),
             "alpha": (_number(self.alpha) and self.alpha > 0, "a number above 0"),
         }
@@ -74,12 +78,13 @@ class Recipe:
 
     def canonical(self, finetuning: str, regularizer: str = "") -> "Recipe":
         """This recipe with every number that the built-in methods do not read put back to its default."""
-        unread: list[str] = []
+        unread: set[str] = set()
         if not regularizer:
-            unread += ["strength", "form", "penalised"]
+            unread |= {"strength", "form", "penalised", "penalty_precision"}
         if finetuning in ("nonlinear", "tta", "att"):
-            unread += ["rank", "alpha"]
-        return replace(self, **{f.name: f.default for f in fields(self) if f.name in unread})
+            unread |= {"rank", "alpha"}
+        defaults: dict[str, Any] = {f.name: f.default for f in fields(self) if f.name in unread}
+        return replace(self, **defaults)
 
 
 def _whole(value: object) -> bool:

@@ -7,7 +7,6 @@ released code. The sum above is what the forward pass uses, so the model is exac
 output projection's pair twice on `nn.MultiheadAttention`.
 """
 
-
 import torch
 from torch import Generator, Tensor
 
@@ -22,8 +21,9 @@ def start(pretrained: Params, generator: Generator, *, rank: int, alpha: float) 
     for name in attention_matrices(pretrained, "lora"):
         weight = pretrained[name]
         rows, columns = weight.shape
-        if not 1 <= rank <= min(rows, columns):
-            raise ValueError(f"lora: rank {rank} does not fit {name} {rows} x {columns}; give 1 to {min(rows, columns)}")
+        most = min(rows, columns)
+        if not 1 <= rank <= most:
+            raise ValueError(f"lora: rank {rank} does not fit {name} {rows} x {columns}; give 1 to {most}")
         uniform = torch.rand(rank, columns, generator=generator, dtype=torch.float64) * 2 - 1  # on the CPU: same bits
         leaves[name + A] = (uniform / columns**0.5).to(weight)
         leaves[name + B] = weight.new_zeros(rows, rank)

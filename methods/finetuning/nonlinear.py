@@ -1,4 +1,4 @@
-"""Full fine-tuning: every parameter of the image tower trains (Ilharco et al., 2023: the experts of task arithmetic)."""
+"""Full fine-tuning: every parameter of the image tower trains (Ilharco et al., 2023: task arithmetic's experts)."""
 
 from typing import Any
 

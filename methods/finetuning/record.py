@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import Generator, Tensor
+from torch import Tensor
 
 from methods.factors import Factors, Update
 from methods.vectors import TaskVector
@@ -36,7 +36,7 @@ def same(grads: Params, **options: Any) -> dict[str, Update]:
 class FineTuning:
     """One way to fine-tune. The defaults of the hooks are those of a method that moves weights directly.
 
-    * `start(pretrained, generator, **options)`: the initial leaves, new tensors; random ones come from `generator` only.
+    * `start(pretrained, generator, **options)`: the initial leaves, new tensors; random ones from `generator` only.
     * `weights(pretrained, leaves, **options)`: every parameter for the forward pass, differentiable in the leaves.
     * `updates(pretrained, leaves, **options)`: by weight name, the update as a tensor or as `Factors`: what a
       regulariser sees. Called without a graph.
@@ -82,6 +82,3 @@ def attention_matrices(pretrained: Params, who: str) -> list[str]:
 def copies(pretrained: Params, names: list[str]) -> dict[str, Tensor]:
     """New tensors with the values of the named floating-point parameters."""
     return {name: pretrained[name].detach().clone() for name in names if pretrained[name].is_floating_point()}
-
-
-__all__ = ["Factors", "FineTuning", "Generator", "Params", "Update", "attention_matrices", "copies"]

@@ -2,9 +2,9 @@
 
     f_lin(x; theta) = f(x; theta_0) + J(x; theta_0) (theta - theta_0)
 
-Every parameter of the image tower trains. The leaves are theta, not the update, as in the released code, so weight decay
-pulls towards zero weights and not towards the pretrained ones. A task vector trained here must be evaluated in the same
-expansion (`Tower.dual`); put into the ordinary model it is a different, usually worse, one.
+Every parameter of the image tower trains. The leaves are theta, not the update, as in the released code, so weight
+decay pulls towards zero weights and not towards the pretrained ones. A task vector trained here must be evaluated in
+the same expansion (`Tower.dual`); put into the ordinary model it is a different, usually worse, one.
 """
 
 from dataclasses import replace

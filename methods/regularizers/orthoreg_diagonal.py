@@ -3,12 +3,11 @@
     squared     sum_j (||d_j||^2 - 1)^2          frobenius     its square root
 
 An ablation: norm control without angle control. Unlike the whole penalty, its parts are not the same on both sides of a
-matrix, so the side must be named: `squared` takes the columns, always, as the paper's `D^T D` does; `frobenius` takes the
-smaller side (rows where the matrix is wide), as the released code does. So in either form the sums of squares of
-`orthoreg_diagonal` and `orthoreg_offdiagonal` add up to that of `orthoreg`.
+matrix, so the side must be named: `squared` takes the columns, always, as the paper's `D^T D` does; `frobenius` takes
+the smaller side (rows where the matrix is wide), as the released code does. So in either form the sums of squares of
+`orthoreg_diagonal` and `orthoreg_offdiagonal` add up to that of `orthoreg`. One pass over the matrix, no product.
 """
 
-import torch
 from torch import Tensor
 
 from methods.factors import Factors
@@ -20,8 +19,8 @@ def by_rows(rows: int, columns: int, form: str) -> bool:
     return form == "frobenius" and rows < columns
 
 
-def dense(update: Tensor, grad: Tensor, strength: float, form: str) -> Tensor:
-    along = 1 if by_rows(*update.shape, form) else 0
+def dense(update: Tensor, grad: Tensor, strength: float, form: str, mixed: bool) -> Tensor:
+    along = 1 if by_rows(update.shape[0], update.shape[1], form) else 0
     excess = update.square().sum(dim=along, keepdim=True) - 1
     value, factor = weight(excess.square().sum(), strength, form)
     grad.addcmul_(update, 4 * factor * excess)
@@ -36,9 +35,7 @@ def factored(update: Factors, grad: Factors, strength: float, form: str) -> Tens
     return _columns(b, a, scale, grad.b, grad.a, strength, form)
 
 
-def _columns(
-    b: Tensor, a: Tensor, scale: float, grad_b: Tensor, grad_a: Tensor, strength: float, form: str
-) -> Tensor:
+def _columns(b: Tensor, a: Tensor, scale: float, grad_b: Tensor, grad_a: Tensor, strength: float, form: str) -> Tensor:
     left = scale * scale * (b.T @ b) @ a
     excess = (a * left).sum(dim=0) - 1
     value, factor = weight(excess.square().sum(), strength, form)

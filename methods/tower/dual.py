@@ -116,11 +116,11 @@ class _Walk:
             query = _linear(_first(y), w_q, b_q, dw_q, db_q)
             others = _linear(y, w_kv, b_kv, dw_kv, db_kv)
             (q,), (k, v) = vit.split_heads(layout, query[0]), vit.split_heads(layout, others[0])
-            derivatives = (query[1], others[1])
+            derivatives = [query[1], others[1]]
         else:
             whole = _linear(y, w, b, dw, db)
             q, k, v = vit.split_heads(layout, whole[0])
-            derivatives = (whole[1],)
+            derivatives = [whole[1]]
         mixed = F.scaled_dot_product_attention(q, k, v)
         with torch.no_grad():
             dmixed = None

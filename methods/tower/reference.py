@@ -1,4 +1,4 @@
-"""Any image encoder as a pure function, through `torch.func`: slow, general, and what the fast path is tested against."""
+"""Any image encoder as a pure function, through `torch.func`: slow, general, and what the fast path must equal."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def dual(
         return value, torch.zeros_like(value)
     held = {name: x.detach() for name, x in params.items()}
     with torch.no_grad(), forward_mode():
-        _, derivative = jvp(
+        derivative: Tensor = jvp(
             lambda moved: features(module, {**held, **moved}, pixels),
             ({name: held[name] for name in tangent},),
             ({name: x.detach() for name, x in tangent.items()},),
-        )
+        )[1]
     return value, derivative
 
 

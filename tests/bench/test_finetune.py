@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from open_clip.transformer import VisionTransformer
+from torch.func import functional_call, jvp
 from torch.testing import assert_close
 
 from bench.errors import BenchError, UnknownName
@@ -16,6 +17,8 @@ from bench.recipes import Recipe
 from methods.finetuning import FINETUNING
 from methods.regularizers import REGULARIZERS
 from methods.tower import Tower
+from methods.tower.reference import forward_mode
+from methods.vectors import generator
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
 METHODS = [(m, r) for m in FINETUNING for r in (None, *REGULARIZERS)]
@@ -36,14 +39,17 @@ def task():
 
 
 def run(task, recipe=RECIPE, *, method="nonlinear", regulariser=None, seed=0, **more):
-    return train(
-        *task, recipe, method=method, regulariser=regulariser, seed=seed, mean=MEAN, std=STD, **more
-    )
+    return train(*task, recipe, method=method, regulariser=regulariser, seed=seed, mean=MEAN, std=STD, **more)
 
 
 def loss_of(tower, params, head, images, labels, rows):
-    x = (images[rows].float() / 255 - torch.tensor(MEAN).view(1, 3, 1, 1)) / torch.tensor(STD).view(1, 3, 1, 1)
-    return F.cross_entropy(F.normalize(tower(params, x), dim=-1) @ head.T, labels[rows])
+    features = tower(params, normalised(images[rows].float()))
+    return F.cross_entropy(F.normalize(features, dim=-1) @ head.T, labels[rows])
+
+
+def normalised(x):
+    mean, std = (torch.tensor(c).view(1, 3, 1, 1).to(x.dtype) for c in (MEAN, STD))
+    return (x / 255 - mean) / std
 
 
 def test_one_plain_step_by_hand(task):
@@ -55,20 +61,20 @@ def test_one_plain_step_by_hand(task):
     loss = loss_of(tower, leaves, head, images, labels, batches(23, 1, 5, 0)[0])
     grads = torch.autograd.grad(loss, list(leaves.values()))
     norm = torch.stack([g.norm() for g in grads]).norm()
-    shrink = min(1.0, 1.0 / (float(norm) + 1e-6))
+    shrink = min(1.0, 1.0 / (norm.item() + 1e-6))
     for (name, p), g in zip(params.items(), grads, strict=True):
         g = g * shrink
         wanted = -1e-2 * (0.1 * p + g / (g.abs() + 1e-8))
         known = g.abs() > 1e-5  # below, the quotient is rounding
         assert_close(expert.delta[name][known], wanted[known], rtol=2e-3, atol=1e-6, msg=name)
-    assert expert.metrics["loss"] == pytest.approx(float(loss), rel=1e-5)
+    assert expert.metrics["loss"] == pytest.approx(loss.item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("form", ["frobenius", "squared"])
 @pytest.mark.parametrize(("method", "regulariser"), METHODS, ids=lambda x: str(x))
 def test_training_is_adamw_on_loss_plus_penalty_by_autograd(task, method, regulariser, form):
     """The whole loop written the slow way: penalty in the graph, torch.func jvp for tta, Adam from its formula."""
-    tower, params, head, images, labels = task
+    _, params, head, images, labels = task
     recipe = dataclasses.replace(RECIPE, strength=0.3 if regulariser else 0.0, form=form, clip=0.7, label_smoothing=0.1)
     expert = run(task, recipe, method=method, regulariser=regulariser)
 
@@ -77,30 +83,22 @@ def test_training_is_adamw_on_loss_plus_penalty_by_autograd(task, method, regula
     double = {n: p.double() for n, p in params.items()}
     module = VisionTransformer(8, 4, 12, 2, 3, 2.0, output_dim=6).double()
     slow = Tower(module, fast=False)
-    from methods.vectors import generator
-
     leaves = {n: x.requires_grad_() for n, x in way.start(double, generator(0, "finetune start"), **options).items()}
     first, second = ({n: torch.zeros_like(x) for n, x in leaves.items()} for _ in range(2))
     order, losses = batches(23, recipe.steps, recipe.batch_size, 0), []
     for step in range(recipe.steps):
         rows = order[step]
-        x = (images[rows].double() / 255 - torch.tensor(MEAN).double().view(1, 3, 1, 1)) / torch.tensor(STD).double().view(
-            1, 3, 1, 1
-        )
+        x = normalised(images[rows].double())
         updates = way.updates(double, leaves, **options)
         dense = {n: u if isinstance(u, torch.Tensor) else u.scale * u.b @ u.a for n, u in updates.items()}
         if way.tangent:
-            from torch.func import functional_call, jvp
-
-            from methods.tower.reference import forward_mode
-
             with forward_mode():
                 f0, moved = jvp(lambda p, x=x: functional_call(module, p, (x,)), (double,), (dense,))
             features = f0 + moved
         else:
             features = slow({n: p + dense[n] if n in dense else p for n, p in double.items()}, x)
         loss = F.cross_entropy(F.normalize(features, dim=-1) @ head.double().T, labels[rows], label_smoothing=0.1)
-        losses.append(float(loss))
+        losses.append(loss.item())
         if regulariser:
             loss = loss + 0.3 * sum(penalty(regulariser, form, d) for d in dense.values() if d.ndim == 2)
         grads = torch.autograd.grad(loss, list(leaves.values()))
@@ -260,7 +258,7 @@ def test_refusals(task):
         run(task, method="nonlinera")
     with pytest.raises(UnknownName, match="no regulariser named 'orthorag'; did you mean 'orthoreg'"):
         run(task, regulariser="orthorag")
-    with pytest.raises(BenchError, match=r"images are torch.float32 .*; give uint8"):
+    with pytest.raises(BenchError, match=r"images are torch\.float32 .*; give uint8"):
         run((tower, params, head, images.float(), labels))
     with pytest.raises(BenchError, match="23 images but labels"):
         run((tower, params, head, images, labels[:5]))

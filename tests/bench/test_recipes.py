@@ -26,6 +26,7 @@ from bench.recipes import Recipe
         ("strength", -1.0, "a number, at least 0"),
         ("form", "cubed", "'frobenius' or 'squared'"),
         ("penalised", "all", "'matrices' or 'layers'"),
+        ("penalty_precision", "bfloat16", "'float32' or 'mixed'"),
         ("rank", 0, "a whole number, at least 1"),
         ("alpha", 0.0, "a number above 0"),
     ],

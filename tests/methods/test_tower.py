@@ -1,10 +1,11 @@
 import pytest
 import torch
-from methods.tower import Tower
 from torch.func import functional_call, jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.testing import assert_close
 from towers import VARIANTS, like, named, pixels, visual
+
+from methods.tower import Tower
 
 variants = pytest.mark.parametrize("settings", VARIANTS.values(), ids=VARIANTS.keys())
 
@@ -126,7 +127,12 @@ def test_inputs_stay_untouched():
 
 @pytest.mark.parametrize(
     "settings",
-    [{"qk_norm": True}, {"patch_dropout": 0.5}, {"attentional_pool": True, "attn_pooler_heads": 1}, {"pool_type": "none"}],
+    [
+        {"qk_norm": True},
+        {"patch_dropout": 0.5},
+        {"attentional_pool": True, "attn_pooler_heads": 1},
+        {"pool_type": "none"},
+    ],
     ids=["qk_norm", "patch_dropout", "attentional_pool", "no_pool"],
 )
 def test_other_architectures_take_the_reference_path(settings):
@@ -148,5 +154,5 @@ def test_wrong_image_size_and_unknown_tangent_are_refused():
     module = visual()
     with pytest.raises(ValueError, match=r"reads images \[batch, 3, 8, 8\], not \[3, 3, 12, 12\]"):
         Tower(module)(named(module), pixels(size=12))
-    with pytest.raises(ValueError, match="'visual.proj', which is no parameter"):
+    with pytest.raises(ValueError, match=r"'visual\.proj', which is no parameter"):
         Tower(module).dual(named(module), {"visual.proj": torch.zeros(1)}, pixels())

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from open_clip.transformer import VisionTransformer
+from torch.testing import assert_close
+
 from methods import finetuning
 from methods.factors import Factors
 from methods.finetuning import FINETUNING
 from methods.tower import Tower
-from open_clip.transformer import VisionTransformer
-from torch.testing import assert_close
 
 ATTENTION = [f"transformer.resblocks.{i}.attn.{w}" for i in range(2) for w in ("in_proj_weight", "out_proj.weight")]
 
@@ -161,5 +162,5 @@ def test_refusals():
     method = FINETUNING["lora"]
     with pytest.raises(ValueError, match=r"rank 13 does not fit .* 36 x 12; give 1 to 12"):
         method.start(pretrained(), torch.Generator(), rank=13, alpha=8.0)
-    with pytest.raises(ValueError, match="att: this tower has no attn.in_proj_weight"):
+    with pytest.raises(ValueError, match=r"att: this tower has no attn\.in_proj_weight"):
         FINETUNING["att"].start({"fc.weight": torch.eye(2)}, torch.Generator())
