@@ -105,7 +105,7 @@ def _head(model: Any, backbone: BackboneCard, card: DatasetCard) -> Tensor:
 
 @torch.inference_mode()
 def make_head(model: Any, architecture: str, card: DatasetCard) -> Tensor:
-    """Zero-shot head of CLIP: per class the mean of normalised prompt embeddings, normalised, times exp(logit_scale)."""
+    """Zero-shot head of CLIP: per class the mean of normalised prompt embeddings, normalised, x exp(logit_scale)."""
     import open_clip
 
     tokenizer = open_clip.get_tokenizer(architecture)

@@ -227,8 +227,7 @@ class Strength(Addition):
 
 
 KINDS: dict[str, type[Cell]] = {
-    c.kind: c
-    for c in (ZeroShot, Finetune, Addition, Negation, Geometry, Disentangle, Posthoc, Variant, Strength)
+    c.kind: c for c in (ZeroShot, Finetune, Addition, Negation, Geometry, Disentangle, Posthoc, Variant, Strength)
 }
 
 

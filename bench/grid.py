@@ -28,12 +28,17 @@ class Grid:
 
 
 GRIDS = {
-    "smoke": Grid("two tasks, few steps: does everything run?", ("nonlinear", "att+orthoreg"), ("task_arithmetic", "ties"), tasks=2,
-                  recipe=(("steps", 8), ("warmup_steps", 2))),
+    "smoke": Grid(
+        "two tasks, few steps: does everything run?",
+        finetuning=("nonlinear", "att+orthoreg"),
+        operators=("task_arithmetic", "ties"),
+        tasks=2,
+        recipe=(("steps", 8), ("warmup_steps", 2)),
+    ),
     "demo": Grid("all eight fine-tuning methods x the five core operators"),
     "all": Grid("all eight fine-tuning methods x every registered operator", operators=()),
     "paper": Grid("the OrthoReg paper's tables on vision8: real CLIP, GPUs", operators=(), suite="vision8"),
-}  # fmt: skip
+}
 
 
 def grid(name: str) -> Grid:

@@ -37,7 +37,7 @@ class Images:
 
 
 def load(card: DatasetCard, split: Split, size: int) -> Images:
-    """The images of a split, from the cache or from the card's sources; DataError names what is wrong and the remedy."""
+    """The images of a split, from the cache or the card's sources; DataError names what is wrong and the remedy."""
     if split not in card.splits:
         raise DataError(f"dataset {card.name} has no split {split!r}; it has {', '.join(card.splits)}")
     folder = folder_of(card, split, size)

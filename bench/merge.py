@@ -12,7 +12,7 @@ from methods.operator import Operator
 
 
 class NotApplicable(BenchError):
-    """An operator that cannot take these experts, such as a LoRA space on full fine-tunes. Shown, not counted as failed."""
+    """An operator that cannot take these experts, such as a LoRA space on full fine-tunes; shown, not a failure."""
 
 
 class Vectors:
@@ -32,8 +32,8 @@ class Vectors:
             expected = self._store.read(key).metrics.get("vector_sha256")
             if weights.sha256(data) != expected:
                 raise DataError(
-                    f"task vector {self._store.url}/vectors/{key}.safetensors is damaged (sha256 differs from its record); "
-                    f"delete records/{key[:2]}/{key}.parquet and run again"
+                    f"task vector {self._store.url}/vectors/{key}.safetensors is damaged (its sha256 differs from its "
+                    f"record); delete records/{key[:2]}/{key}.parquet and run again"
                 )
             self._held[key] = weights.load(data, f"vectors/{key}.safetensors")
             while len(self._held) > self._keep:

@@ -47,7 +47,7 @@ kind        zeroshot | expert | addition | negation | ...
 finetuning  `att+orthoreg`; empty for the pretrained model
 operator    `ties`, with modifiers and space (`tsv_m~lines`); empty for experts and the pretrained model
 options     canonical JSON of the operator's options, `{}` when none
-board       what the row was allowed to see: data-free | validation-tuned | calibration | unlabelled-test | task-id | reference
+board       what it was allowed to see: data-free, validation-tuned, calibration, unlabelled-test, task-id, reference
 protocol    how the scaling coefficient was chosen, e.g. `validation:normalised`, `fixed`
 tasks       the merged tasks, joined by `+`; for an expert its own task
 seed        seed of fine-tuning and merging; -1 where nothing is random

@@ -1,4 +1,4 @@
-"""The live registries: built-in methods, entry points and `--include` files, with torch. `bench.catalogue` is their torch-free face.
+"""The live registries: built-in methods, entry points and `--include` files. `bench.catalogue` needs no torch.
 
 `python -m bench.registry` writes `bench/assets/catalogue.json`.
 """
@@ -77,13 +77,23 @@ def facts(registry: Registry) -> Catalogue:
     """Everything in the registries that can be said without running it, as JSON values."""
     operators = {
         name: {
-            "title": op.title, "paper": op.paper, "citation": op.citation, "formula": op.formula, "version": op.version,
-            "grid": {option: list(values) for option, values in op.grid.items()}, "coefficients": list(op.coefficients),
-            "board": op.board, "needs": list(op.needs), "random": op.random, "cost": op.cost, "per_task": op.per_task,
-            "non_matrices": op.non_matrices, "minimum_tasks": op.minimum_tasks,
+            "title": op.title,
+            "paper": op.paper,
+            "citation": op.citation,
+            "formula": op.formula,
+            "version": op.version,
+            "grid": {option: list(values) for option, values in op.grid.items()},
+            "coefficients": list(op.coefficients),
+            "board": op.board,
+            "needs": list(op.needs),
+            "random": op.random,
+            "cost": op.cost,
+            "per_task": op.per_task,
+            "non_matrices": op.non_matrices,
+            "minimum_tasks": op.minimum_tasks,
         }
         for name, op in registry.operators.items()
-    }  # fmt: skip
+    }
     finetuning = {
         name: {
             "title": m.title,

@@ -163,8 +163,15 @@ def commit() -> str:
     if not (folder / ".git").exists():
         return ""
     try:
-        said = [subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=10).stdout
-                for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no", "--", "bench", "methods"))]  # fmt: skip
+        said = [
+            subprocess.run(
+                ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=10
+            ).stdout
+            for words in (
+                ("rev-parse", "HEAD"),
+                ("status", "--porcelain", "--untracked-files=no", "--", "bench", "methods"),
+            )
+        ]
     except (OSError, subprocess.SubprocessError):
         return ""
     return said[0].strip()[:12] + ("+" if said[1].strip() else "")
@@ -178,6 +185,13 @@ def here() -> dict[str, Any]:
     except PackageNotFoundError:
         own = "checkout"
     return {
-        "host": platform.node(), "pid": os.getpid(), "python": platform.python_version(), "torch": torch.__version__,
-        "bench": own, "commit": commit(), "machine": platform.machine(), "peak_rss_mb": round(rss, 1), "finished_at": int(time.time()),
-    }  # fmt: skip
+        "host": platform.node(),
+        "pid": os.getpid(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "bench": own,
+        "commit": commit(),
+        "machine": platform.machine(),
+        "peak_rss_mb": round(rss, 1),
+        "finished_at": int(time.time()),
+    }

@@ -41,7 +41,9 @@ def learning_rates(suite: Suite, methods: Iterable[str] = METHODS) -> list[Trial
     return [Trial(method, "lr", value) for method in methods for value in declared(suite, "lr")]
 
 
-def strengths(suite: Suite, chosen: dict[str, dict[str, float]], regularizer: str, methods: Iterable[str] = METHODS) -> list[Trial]:
+def strengths(
+    suite: Suite, chosen: dict[str, dict[str, float]], regularizer: str, methods: Iterable[str] = METHODS
+) -> list[Trial]:
     """Stage 2: the declared strengths of a regulariser, each method at the learning rate chosen for it without one."""
     return [
         Trial(f"{method}+{regularizer}", "strength", value, tuple(chosen[method].items()))
@@ -53,7 +55,9 @@ def strengths(suite: Suite, chosen: dict[str, dict[str, float]], regularizer: st
 def declared(suite: Suite, option: str) -> tuple[float, ...]:
     """The values that the suite says are searched, smallest first."""
     if option not in suite.search:
-        raise BenchError(f"suite {suite.name} declares no search of {option!r}; add it to [search] in {suite.name}.toml")
+        raise BenchError(
+            f"suite {suite.name} declares no search of {option!r}; add it to [search] in {suite.name}.toml"
+        )
     return tuple(sorted(suite.search[option]))
 
 
@@ -66,24 +70,37 @@ def plan(suite: Suite, trial: Trial, catalogue: Catalogue, seed: int = 0) -> lis
 
 def outcome(trial: Trial, records: Sequence[Record]) -> dict[str, Any]:
     """What a trial gave, on validation: accuracy of the merge and of the experts, coefficient, CPU seconds."""
-    merged = [r for record in records for r in record.rows if r["kind"] == Addition.kind and r["split"] == "validation" and r["selected"]]
+    merged = [
+        r
+        for record in records
+        for r in record.rows
+        if r["kind"] == Addition.kind and r["split"] == "validation" and r["selected"]
+    ]
     experts = [r for record in records for r in record.rows if r["kind"] == "expert" and r["split"] == "validation"]
 
     def mean(rows: list[Any]) -> float:
         return round(fmean(metrics.accuracy(r["correct"], r["total"]) for r in rows), 6)
 
     return {
-        "finetuning": trial.finetuning, "option": trial.option, "value": trial.value, "fixed": dict(trial.fixed),
-        "merged": mean(merged), "experts": mean(experts), "scaling": merged[0]["scaling"],
+        "finetuning": trial.finetuning,
+        "option": trial.option,
+        "value": trial.value,
+        "fixed": dict(trial.fixed),
+        "merged": mean(merged),
+        "experts": mean(experts),
+        "scaling": merged[0]["scaling"],
         "cpu_seconds": round(sum(r.provenance.get("cpu_seconds", 0.0) for r in records), 1),
-    }  # fmt: skip
+    }
 
 
 def choose(outcomes: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """By fine-tuning method, the values that won: best merged validation accuracy, ties to the smaller value."""
     chosen: dict[str, dict[str, float]] = {}
     for name in dict.fromkeys(o["finetuning"] for o in outcomes):
-        best = max(sorted((o for o in outcomes if o["finetuning"] == name), key=lambda o: o["value"]), key=lambda o: o["merged"])
+        best = max(
+            sorted((o for o in outcomes if o["finetuning"] == name), key=lambda o: o["value"]),
+            key=lambda o: o["merged"],
+        )
         chosen[name] = {**best["fixed"], best["option"]: best["value"]}
     return chosen
 

@@ -1,7 +1,7 @@
 """Suites: what is measured on. A TOML file in `bench/assets/suites/` names tasks, control, backbones and recipes.
 
-The recipe of an expert is the suite's `[recipe]`, overridden by `[methods.METHOD]`, then by `[regularizers.NAME]`, then by
-what `bench search` chose on validation (`SUITE.search.json`). All methods of a suite share seeds, splits and budget.
+The recipe of an expert is the suite's `[recipe]`, overridden by `[methods.METHOD]`, then by `[regularizers.NAME]`, then
+by what `bench search` chose on validation (`SUITE.search.json`). All methods of a suite share seeds, splits and budget.
 """
 
 import json

@@ -37,8 +37,11 @@ def load(data: bytes, where: str) -> tuple[dict[str, Tensor], dict[str, tuple[Te
     except SafetensorError as error:
         raise DataError(f"{where} is not a valid safetensors file ({error}); delete it and run again") from error
     delta = {n: t for n, t in tensors.items() if not n.startswith((FACTOR_A, FACTOR_B))}
-    factors = {n.removeprefix(FACTOR_B): (t, tensors[FACTOR_A + n.removeprefix(FACTOR_B)])
-               for n, t in tensors.items() if n.startswith(FACTOR_B)}  # fmt: skip
+    factors = {
+        n.removeprefix(FACTOR_B): (t, tensors[FACTOR_A + n.removeprefix(FACTOR_B)])
+        for n, t in tensors.items()
+        if n.startswith(FACTOR_B)
+    }
     return delta, factors
 
 

@@ -34,10 +34,14 @@ def run(
         return [], {"not_applicable": str(error)}
     searched = len(cell.coefficients) > 1
     common: dict[str, Any] = {
-        "finetuning": cell.finetuning, "operator": cell.operator, "options": cell.options, "board": cell.board,
-        "tasks": "+".join(task for task, _ in cell.tasks), "seed": cell.seed,
+        "finetuning": cell.finetuning,
+        "operator": cell.operator,
+        "options": cell.options,
+        "board": cell.board,
+        "tasks": "+".join(task for task, _ in cell.tasks),
+        "seed": cell.seed,
         "protocol": "validation:normalised" if searched else "fixed",
-    }  # fmt: skip
+    }
     rows = []
     chosen = cell.coefficients[0]
     if searched:

@@ -12,15 +12,24 @@ if TYPE_CHECKING:
 
 
 def run(cell: Finetune, session: "Session") -> Found:
-    """Rows for validation and test; loss, penalty and norms as metrics. The vector is in the store before the record."""
+    """Rows for validation and test; loss, penalty and norms as metrics. The vector is stored before the record."""
     evaluator = session.evaluator(cell)
     base, method = evaluator.backbone, session.registry.finetuning[cell.method]
     train, head = session.images(cell, cell.task, cell.card, "train")
     expert = finetune.train(
-        base.tower, base.pretrained, head, train.pixels, train.labels, cell.recipe, method=method,
-        regulariser=cell.regularizer or None, seed=seed_of("finetune", cell.task, cell.seed),
-        mean=base.card.mean, std=base.card.std, device=base.device,
-    )  # fmt: skip
+        base.tower,
+        base.pretrained,
+        head,
+        train.pixels,
+        train.labels,
+        cell.recipe,
+        method=method,
+        regulariser=cell.regularizer or None,
+        seed=seed_of("finetune", cell.task, cell.seed),
+        mean=base.card.mean,
+        std=base.card.std,
+        device=base.device,
+    )
     common = {
         "task": cell.task,
         "tasks": cell.task,
