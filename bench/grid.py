@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from bench import suites
+from bench import experiments, suites
 from bench.catalogue import Catalogue
 from bench.cells import Addition, Cell, Finetune, ZeroShot, canonical
 from bench.errors import BenchError, UnknownName
@@ -25,6 +25,10 @@ class Grid:
     suite: str = "mini8"
     tasks: int | None = None
     recipe: tuple[tuple[str, Any], ...] = ()
+    experiments: tuple[str, ...] = ("addition",)
+    """Of addition, negation, geometry, subsets, disentangle, posthoc, strength (`bench.experiments`)."""
+    subsets: int = 6
+    """Sets of tasks of each size, where the grid has subsets."""
 
 
 GRIDS = {
@@ -35,9 +39,34 @@ GRIDS = {
         tasks=2,
         recipe=(("steps", 8), ("warmup_steps", 2)),
     ),
-    "demo": Grid("all eight fine-tuning methods x the five core operators"),
-    "all": Grid("all eight fine-tuning methods x every registered operator", operators=()),
-    "paper": Grid("the OrthoReg paper's tables on vision8: real CLIP, GPUs", operators=(), suite="vision8"),
+    "demo": Grid("all eight fine-tuning methods x the five core operators", experiments=("addition", "geometry")),
+    "all": Grid(
+        "all eight fine-tuning methods x every registered operator, negation and geometry",
+        operators=(),
+        experiments=("addition", "negation", "geometry"),
+    ),
+    "paper": Grid(
+        "the OrthoReg paper's tables on vision8: real CLIP, GPUs",
+        operators=(),
+        suite="vision8",
+        experiments=("addition", "negation", "geometry"),
+    ),
+    "negation": Grid("subtract every task vector, keep the control", experiments=("negation",)),
+    "geometry": Grid("norms, angles, spectra and overlaps of the task vectors", experiments=("geometry",)),
+    "subsets": Grid(
+        "accuracy against the number of merged tasks", operators=("task_arithmetic", "iso_c"), experiments=("subsets",)
+    ),
+    "disentangle": Grid(
+        "weight-disentanglement error of pairs of tasks, and post-hoc linearisation",
+        operators=("task_arithmetic",),
+        experiments=("disentangle", "posthoc"),
+    ),
+    "strength": Grid(
+        "sensitivity to lambda, and what searching it costs",
+        ("att+orthoreg",),
+        ("task_arithmetic",),
+        experiments=("strength",),
+    ),
 }
 
 
@@ -57,10 +86,11 @@ def plan(
     finetuning: Iterable[str] = (),
     operators: Iterable[str] = (),
     backbones: Iterable[str] = (),
+    subsets: int | None = None,
 ) -> list[Cell]:
     """Every cell of the grid, each once, in an order in which all needs come first.
 
-    `finetuning`, `operators` and `backbones` replace the grid's own choice where given.
+    `finetuning`, `operators`, `backbones` and `subsets` replace the grid's own choice where given.
     """
     methods = tuple(finetuning) or chosen.finetuning
     merges = tuple(operators) or chosen.operators or tuple(catalogue.operators)
@@ -81,8 +111,45 @@ def plan(
                     _finetune(suite, backbone, catalogue, name, task, seed, dict(chosen.recipe)) for task in tasks
                 ]
                 cells += experts
-                cells += [_addition(suite, backbone, catalogue, name, experts, op, seed) for op in merges]
+                sizes = chosen.subsets if subsets is None else subsets
+                cells += _experiments(suite, backbone, catalogue, chosen, experts, merges, sizes)
     return list({cell.key: cell for cell in cells}.values())
+
+
+def _experiments(
+    suite: Suite,
+    backbone: BackboneCard,
+    catalogue: Catalogue,
+    chosen: Grid,
+    experts: Sequence[Finetune],
+    merges: Sequence[str],
+    subsets: int,
+) -> list[Cell]:
+    """What a grid does with one set of experts."""
+    name, seed = experts[0].finetuning, experts[0].seed
+    tangent = catalogue.finetuning[experts[0].method]["tangent"]
+    cells: list[Cell] = []
+
+    def additions(of: Sequence[Finetune]) -> list[Addition]:
+        return [_addition(suite, backbone, catalogue, name, of, operator, seed) for operator in merges]
+
+    for experiment in chosen.experiments:
+        if experiment == "addition":
+            cells += additions(experts)
+        elif experiment == "negation":
+            cells += experiments.negations(suite, experts)
+        elif experiment == "geometry":
+            cells.append(experiments.geometry(experts))
+        elif experiment == "subsets":
+            cells += [cell for some in experiments.subsets(experts, subsets) for cell in additions(some)]
+        elif experiment == "disentangle":
+            cells += experiments.disentangling(experts, ("",) if tangent else ("", "posthoc-linear"))
+        elif experiment == "posthoc" and not tangent:
+            cells += map(experiments.posthoc, additions(experts))
+        elif experiment == "strength":
+            for strength, others in experiments.variants(experts):
+                cells += [*others, *(experiments.at_strength(a, strength) for a in additions(others))]
+    return cells
 
 
 def zero_shot(suite: Suite, backbone: BackboneCard, tasks: Sequence[str]) -> ZeroShot:

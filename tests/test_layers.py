@@ -12,7 +12,7 @@ ORDER = [
     {"errors"},
     {"recipes", "records", "cards", "cells", "metrics", "weights", "suites", "catalogue"},
     {"store"},
-    {"results", "grid", "schedule", "images", "sources", "mini8", "stats", "backbone", "checkpoints", "contract", "merge_files", "geometry"},
+    {"results", "grid", "experiments", "sensitivity", "schedule", "images", "sources", "mini8", "stats", "backbone", "checkpoints", "contract", "merge_files", "geometry"},
     {"finetune", "merge", "evaluate", "tables", "registry"},
     {"kinds", "compare", "leaderboard"},
     {"run"},

@@ -24,9 +24,13 @@ def run(cell: Negation, session: "Session") -> Found:
     delta, _ = session.vectors(expert)
     named = ((cell.task, cell.card), (cell.control, cell.control_card))
     common = {
-        "tasks": cell.task, "finetuning": cell.finetuning, "operator": "negation", "board": "validation-tuned",
-        "protocol": f"validation:control>={cell.keep:g}", "seed": cell.seed,
-    }  # fmt: skip
+        "tasks": cell.task,
+        "finetuning": cell.finetuning,
+        "operator": "negation",
+        "board": "validation-tuned",
+        "protocol": f"validation:control>={cell.keep:g}",
+        "seed": cell.seed,
+    }
 
     sets = session.image_sets(cell, named, "validation")
     found = evaluator.sweep(delta, [-c for c in cell.coefficients], sets, tangent=tangent)
