@@ -40,6 +40,8 @@ class Spectrum(NamedTuple):
 
 def spectrum(matrix: Tensor) -> Spectrum:
     """Singular values above the tolerance and the singular vectors of the smaller side of a float64 matrix."""
+    if not matrix.numel():
+        return Spectrum(matrix.new_zeros(min(matrix.shape), 0), matrix.new_zeros(0))
     gram = matrix @ matrix.T if matrix.shape[0] <= matrix.shape[1] else matrix.T @ matrix
     scale = gram.diagonal().max().clamp(min=torch.finfo(torch.float64).tiny)  # keeps tiny vectors away from underflow
     values, basis = torch.linalg.eigh(gram / scale)
@@ -64,6 +66,8 @@ class SvdCache:
 
     def get(self, matrix: Tensor, compute: Callable[[Tensor], Spectrum]) -> Spectrum:
         """The decomposition of this matrix, computed on first sight."""
+        if not matrix.numel():
+            return compute(matrix)
         sums = (matrix.sum(), (matrix * matrix).sum(), matrix[0].sum(), matrix[:, 0].sum())
         key = (tuple(matrix.shape), *(float(x) for x in sums))
         if key not in self._known:
@@ -71,14 +75,16 @@ class SvdCache:
         return self._known[key]
 
 
-def svd(matrix: Tensor, rank: int | None = None, cache: SvdCache | None = None) -> Svd:
+def svd(matrix: Tensor, rank: int | None = None, cache: SvdCache | None = None, floor: float = 0.0) -> Svd:
     """The leading `rank` singular triplets of a matrix [m, n] (all above the tolerance by default), float64.
 
-    The vectors of the longer side are formed only for the triplets asked for.
+    The vectors of the longer side are formed only for the triplets asked for. Where the matrix is a small remainder of
+    something larger, `floor` is the size below which singular values are that something's rounding noise.
     """
     matrix = matrix.double()
     basis, s = cache.get(matrix, spectrum) if cache is not None else spectrum(matrix)
-    basis, s = basis[:, :rank], s[:rank]
+    above = s[:rank] > floor
+    basis, s = basis[:, :rank][:, above], s[:rank][above]
     if matrix.shape[0] <= matrix.shape[1]:
         return Svd(basis, s, matrix.T @ (basis / s))
     return Svd(matrix @ (basis / s), s, basis)

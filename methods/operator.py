@@ -12,7 +12,7 @@ from typing import Any, Literal
 from torch import Tensor
 
 from methods.options import check_option
-from methods.vectors import TaskVector, Upcast, Vectors, check, result_dtype
+from methods.vectors import TaskVector, Vectors, check, result_dtype, upcast
 
 Board = Literal["data-free", "calibration", "unlabelled-test", "task-id"]
 Cost = Literal["elementwise", "global", "spectral", "iterative"]
@@ -92,7 +92,7 @@ class Operator:
             supplied["seed"] = seed
         if self.cached:
             supplied["cache"] = cache
-        merged = self.function([Upcast(vector) for vector in vectors], **supplied, **options)
+        merged = self.function([upcast(vector) for vector in vectors], **supplied, **options)
         if self.per_task:
             return [self._cast(vectors, each) for each in merged]
         return self._cast(vectors, merged)

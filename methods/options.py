@@ -4,10 +4,10 @@ import math
 from typing import Any
 
 # Shares of something: 0 would keep nothing and more than 1 is not a share. Percentages are refused, not guessed.
-FRACTIONS = {"density", "fraction", "rank", "subspace", "energy", "common", "ratio", "keep"}
+FRACTIONS = {"density", "fraction", "rank", "energy", "common", "ratio", "keep"}
 # Shares that may be zero.
 PORTIONS = {"drop", "top", "bottom", "epsilon", "off_diagonal", "threshold"}
-COUNTS = {"iterations", "agreement"}
+COUNTS = {"iterations", "agreement", "subspace"}
 POSITIVE = {"learning_rate"}
 CHOICES = {
     "scope": ("global", "tensor", "row"),

@@ -48,15 +48,17 @@ def result_dtype(vectors: Vectors, name: str) -> torch.dtype:
     return dtype
 
 
-class Upcast(Mapping[str, Tensor]):
-    """A read-only view of a task vector in which half precision appears as float32, converted on access."""
+class Mapped(Mapping[str, Tensor]):
+    """A read-only view of a task vector in which tensor `name` appears as `function(name, tensor)`.
 
-    def __init__(self, vector: Mapping[str, Tensor]) -> None:
-        self._vector = vector
+    Computed on every access and never kept, so a changed task vector costs one tensor of memory and not one model.
+    """
+
+    def __init__(self, vector: Mapping[str, Tensor], function: Callable[[str, Tensor], Tensor]) -> None:
+        self._vector, self._function = vector, function
 
     def __getitem__(self, name: str) -> Tensor:
-        tensor = self._vector[name].detach()
-        return tensor.float() if tensor.dtype.itemsize < 4 else tensor
+        return self._function(name, self._vector[name])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._vector)
@@ -65,17 +67,26 @@ class Upcast(Mapping[str, Tensor]):
         return len(self._vector)
 
 
+def upcast(vector: Mapping[str, Tensor]) -> Mapped:
+    """The task vector with half precision appearing as float32, without gradients."""
+    return Mapped(vector, lambda _, x: x.detach().float() if x.dtype.itemsize < 4 else x.detach())
+
+
 def stack(vectors: Vectors, name: str) -> Tensor:
     """Tensor `name` of all vectors, [tasks, *shape]."""
     return torch.stack([vector[name] for vector in vectors])
 
 
 def total(vectors: Vectors, name: str) -> Tensor:
-    """Sum over tasks of tensor `name`, added in place into one new tensor."""
-    out = vectors[0][name].clone()
-    for vector in vectors[1:]:
-        out += vector[name]
-    return out
+    """Sum over tasks of tensor `name`, every entry of the experts read once."""
+    first, *rest = (vector[name].reshape(-1) for vector in vectors)
+    out = torch.empty_like(first)
+    for start in range(0, first.numel(), 1 << 16):  # the partial sum stays in the core's cache
+        here = slice(start, start + (1 << 16))
+        piece = out[here].copy_(first[here])
+        for other in rest:
+            piece += other[here]
+    return out.view(vectors[0][name].shape)
 
 
 def pack(vectors: Vectors) -> tuple[Tensor, Callable[[Tensor], TaskVector]]:
@@ -104,11 +115,19 @@ def norm(vector: Mapping[str, Tensor]) -> float:
     return sum(float(torch.linalg.vector_norm(vector[name])) ** 2 for name in vector) ** 0.5
 
 
-def chunks(vectors: Vectors, name: str, size: int = 1 << 15) -> Iterator[Tensor]:
-    """Tensor `name` of all vectors in flat pieces [tasks, <= size], small enough to stay in a core's cache."""
-    flat = [vector[name].reshape(-1) for vector in vectors]
-    for start in range(0, max(flat[0].numel(), 1), size):
+def chunks(vectors: Vectors, name: str, size: int = 1 << 15, stride: int = 1) -> Iterator[Tensor]:
+    """Tensor `name` of all vectors in flat pieces [tasks, <= size], new tensors small enough for a core's cache.
+
+    With a stride, only every stride-th entry.
+    """
+    flat = [vector[name].reshape(-1)[::stride] for vector in vectors]
+    for start in range(0, flat[0].numel(), size):
         yield torch.stack([x[start : start + size] for x in flat])
+
+
+def count(vectors: Vectors) -> int:
+    """Number of entries of one task vector."""
+    return sum(vectors[0][name].numel() for name in vectors[0])
 
 
 def generator(seed: int, *what: object) -> torch.Generator:

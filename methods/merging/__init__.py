@@ -1,6 +1,29 @@
 """The registry of merging operators: a literal tuple, in the order tables show them."""
 
-from methods.merging import average, iso_c, task_arithmetic, ties, tsv_m
+from methods.merging import (
+    ace,
+    average,
+    breadcrumbs,
+    cart,
+    consensus,
+    dare,
+    dare_ties,
+    dc_merge,
+    della,
+    doge_ta,
+    iso_c,
+    iso_cts,
+    karcher,
+    magmax,
+    model_stock,
+    pcb,
+    sce,
+    star,
+    task_arithmetic,
+    ties,
+    tsv_m,
+    wudi,
+)
 from methods.operator import Operator
 
 MERGING: dict[str, Operator] = {
@@ -10,7 +33,26 @@ MERGING: dict[str, Operator] = {
         task_arithmetic.OPERATOR,
         ties.OPERATOR,
         ties.SUM,
+        dare.OPERATOR,
+        dare_ties.OPERATOR,
+        della.OPERATOR,
+        breadcrumbs.OPERATOR,
+        magmax.OPERATOR,
+        sce.OPERATOR,
+        pcb.OPERATOR,
+        consensus.OPERATOR,
+        consensus.TIES,
+        model_stock.OPERATOR,
+        karcher.OPERATOR,
         tsv_m.OPERATOR,
         iso_c.OPERATOR,
+        iso_cts.OPERATOR,
+        cart.OPERATOR,
+        star.OPERATOR,
+        dc_merge.OPERATOR,
+        ace.OPERATOR,
+        wudi.OPERATOR,
+        wudi.CLOSED,
+        doge_ta.OPERATOR,
     )
 }

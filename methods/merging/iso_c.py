@@ -51,4 +51,5 @@ OPERATOR = Operator(
     per_tensor=True,
     cached=True,
     non_matrices="averaged over tasks (official code)",
+    unlawful={"identity": "flattens the spectrum of a single task too"},
 )

@@ -15,7 +15,7 @@ Where implementations differ, this one says which:
 * The mean (paper; natural scale 1) and the sum (vision ports; natural scale 0.3) are two operators.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 import torch
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from methods.operator import MEANS, SUMS, Operator
 from methods.selection import kth_largest
-from methods.vectors import TaskVector, Vectors, chunks
+from methods.vectors import TaskVector, Vectors, chunks, count
 
 Trimmed = Callable[[str], Iterable[Tensor]]  # tensor name -> trimmed flat pieces [tasks, c]
 
@@ -35,27 +35,36 @@ def kept_count(density: float, count: int) -> int:
 
 def trim(vectors: Vectors, density: float, scope: str) -> Trimmed:
     """The task vectors with all but the largest `density` share of entries set to zero, piece by piece."""
+    entries = count(vectors)
     whole = None
-    count = sum(vectors[0][name].numel() for name in vectors[0])
-    if scope == "global" and count:
-        k = kept_count(density, count)
-        limits = [kth_largest(partial(_parts, vector), k) for vector in vectors]
-        whole = torch.stack(limits)[:, None]
+    if scope == "global" and entries:
+
+        def magnitudes(stride: int) -> Iterator[Tensor]:
+            return (piece.abs_() for name in vectors[0] for piece in chunks(vectors, name, stride=stride))
+
+        whole = kth_largest(magnitudes, kept_count(density, entries), entries)[:, None]
 
     def pieces(name: str) -> Iterator[Tensor]:
         start = 0
         limit = whole if whole is not None else _limits(vectors, name, density, scope)
         for piece in chunks(vectors, name):
             stop = start + piece.shape[1]
-            keep = piece.abs() >= (limit if limit.shape[1] == 1 else limit[:, start:stop])
-            yield piece.mul_(keep)
+            if limit.shape[1] == 1:
+                for row, smallest in zip(piece, limit, strict=True):
+                    keep_from(row, smallest)
+            else:
+                piece.mul_(piece.abs() >= limit[:, start:stop])
+            yield piece
             start = stop
 
     return pieces
 
 
-def _parts(vector: Mapping[str, Tensor]) -> Iterator[Tensor]:
-    return (vector[name] for name in vector)
+def keep_from(values: Tensor, smallest: Tensor) -> None:
+    """Set entries with magnitude below `smallest` (one number) to zero, in place."""
+    below = torch.nextafter(smallest, torch.zeros_like(smallest))
+    # hardshrink keeps |x| > lambda and is ten times faster than comparing and multiplying.
+    torch.hardshrink(values, float(below), out=values)
 
 
 def _limits(vectors: Vectors, name: str, density: float, scope: str) -> Tensor:
@@ -72,7 +81,8 @@ def _limits(vectors: Vectors, name: str, density: float, scope: str) -> Tensor:
 def elect(vectors: Vectors, trimmed: Trimmed, *, mean: bool, zero_sign: str, whole_model: bool) -> TaskVector:
     """Elect one sign per coordinate of the trimmed vectors and combine the values that have it."""
     merged: TaskVector = {}
-    votes, cancelled = 0, []
+    votes: int = 0
+    cancelled: list[tuple[Tensor, Tensor, Tensor]] = []
     for name in vectors[0]:
         flat, start = torch.empty_like(vectors[0][name]).reshape(-1), 0
         if not whole_model:
@@ -84,7 +94,7 @@ def elect(vectors: Vectors, trimmed: Trimmed, *, mean: bool, zero_sign: str, who
             start = here.stop
             if zero_sign != "zero":
                 votes += int(sign.sum())
-                tied = ((sign == 0) & (kept != 0).any(dim=0)).nonzero()[:, 0]
+                tied = ((sign == 0) & (kept.amax(dim=0) > 0)).nonzero()[:, 0]
                 if len(tied):
                     cancelled.append((flat[here], tied, kept[:, tied]))
         merged[name] = flat.view(vectors[0][name].shape)
@@ -99,7 +109,7 @@ def _combine(kept: Tensor, sign: Tensor, mean: bool) -> Tensor:
     agreeing = (kept * sign).clamp_(min=0)  # magnitudes of the values with the elected sign
     size = agreeing.sum(dim=0)
     if mean:
-        size /= (agreeing > 0).sum(dim=0).clamp_(min=1)
+        size /= agreeing.sign_().sum(dim=0).clamp_(min=1)
     return size.mul_(sign)
 
 
@@ -129,6 +139,7 @@ OPERATOR = Operator(
     grid={"density": (0.2, 0.1, 0.3, 0.5), "scope": ("global",), "zero_sign": ("majority",)},
     coefficients=MEANS,
     cost="global",
+    unlawful={"identity": "trims a single task too"},
 )
 SUM = OPERATOR.with_(
     name="ties_sum",

@@ -17,14 +17,25 @@ def test_kth_largest_equals_sorting(values):
         "two": torch.randint(0, 2, (400_000,), generator=g).float(),
         "zeros": torch.zeros(400_000),
     }[values]
-    ordered = x.abs().sort(descending=True).values
+    rows = torch.stack([x, -x.flip(0)])
+    ordered = rows.sort(dim=1, descending=True).values
     for k in (1, 2, 80_000, 399_999, 400_000):
-        assert torch.equal(kth_largest(lambda: [x[:7], x[7:300_000].view(-1, 1), x[300_000:]], k), ordered[k - 1])
+        found = kth_largest(lambda stride: [p[:, ::stride] for p in rows.split(150_001, dim=1)], k, 400_000)
+        assert torch.equal(found, ordered[:, k - 1])
+
+
+def test_kth_largest_is_exact_when_the_sample_misleads():
+    # Every stride-th entry is tiny and all others are large: the bracket misses on both sides.
+    x = torch.rand(1, 300_001, generator=torch.Generator().manual_seed(0)) + 10
+    misled = lambda stride: [x] if stride == 1 else [torch.linspace(0, 1, 30_000)[None]]  # noqa: E731
+    assert torch.equal(kth_largest(misled, 1000, 300_001)[0], x[0].sort(descending=True).values[999])
+    misled = lambda stride: [x] if stride == 1 else [torch.linspace(90, 91, 30_000)[None]]  # noqa: E731
+    assert torch.equal(kth_largest(misled, 1000, 300_001)[0], x[0].sort(descending=True).values[999])
 
 
 def test_kth_largest_of_too_few():
     with pytest.raises(ValueError, match="cannot take the 3-th largest of 2 entries"):
-        kth_largest(lambda: [torch.ones(2)], 3)
+        kth_largest(lambda stride: [torch.ones(1, 2)], 3, 2)
 
 
 @pytest.mark.parametrize("shape", [(8, 30), (30, 8), (9, 9), (1, 5), (5, 1), (1, 1)])

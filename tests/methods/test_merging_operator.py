@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from methods.merging import MERGING
 from methods.operator import Operator, steps
-from methods.vectors import Upcast, chunks, generator, norm, pack, per_tensor
+from methods.vectors import chunks, generator, norm, pack, per_tensor, upcast
 
 A = {"w": torch.ones(2, 3), "b": torch.ones(2)}
 
@@ -78,8 +78,8 @@ def test_chunks_cover_every_entry_once_even_for_scalars():
 
 def test_norm_and_upcast():
     assert norm({"a": tensor([3.0]), "b": tensor([4.0])}) == 5.0
-    assert Upcast({"a": torch.ones(1, dtype=torch.bfloat16)})["a"].dtype == torch.float32
-    assert Upcast({"a": torch.ones(1, dtype=torch.float64)})["a"].dtype == torch.float64
+    assert upcast({"a": torch.ones(1, dtype=torch.bfloat16)})["a"].dtype == torch.float32
+    assert upcast({"a": torch.ones(1, dtype=torch.float64)})["a"].dtype == torch.float64
 
 
 def test_generators_depend_on_seed_and_purpose_only():

@@ -1,0 +1,220 @@
+"""The laws every merging operator obeys, as functions: the tests run them on the registry, `bench check` on a user's
+file.
+
+A law takes an operator and returns None, or one line that says what it did. An operator that lawfully differs says why
+in `Operator.unlawful`. `broken(operator)` runs them all on tiny vectors in well under a second.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from methods.operator import Operator
+from methods.vectors import TaskVector, generator
+
+Law = Callable[[Operator], str | None]
+# One of each kind a tower has: 0-d, one entry, vector, wide, tall and square matrices, one row, one column,
+convolution.SHAPES: dict[str, tuple[int, ...]] = {
+    "logit_scale": (),
+    "one": (1,),
+    "transformer.resblocks.0.attn.in_proj_bias": (18,),
+    "transformer.resblocks.0.attn.in_proj_weight": (18, 6),
+    "transformer.resblocks.0.mlp.c_fc.weight": (12, 6),
+    "transformer.resblocks.1.mlp.c_proj.weight": (6, 12),
+    "transformer.resblocks.1.attn.out_proj.weight": (6, 6),
+    "positional_embedding": (5, 6),
+    "row": (1, 7),
+    "column": (7, 1),
+    "entry": (1, 1),
+    "conv1.weight": (6, 3, 4, 4),
+}
+SIZES = (1, 2, 3, 17)
+
+
+def example(tasks: int = 3, seed: int = 0, scale: float = 0.01) -> list[TaskVector]:
+    """Random task vectors in the shapes above, of a size that fine-tuning gives."""
+    return [
+        {name: scale * torch.randn(shape, generator=generator(seed, task, name)) for name, shape in SHAPES.items()}
+        for task in range(tasks)
+    ]
+
+
+def supplied(operator: Operator, vectors: Sequence[TaskVector]) -> dict[str, Any]:
+    """Something of the right form for each of the operator's needs, made from nothing but the vectors."""
+    return {need: NEEDS[need](vectors) for need in operator.needs}
+
+
+def _factors(vectors: Sequence[TaskVector]) -> list[dict[str, tuple[Tensor, Tensor]]]:
+    return [
+        {name: (x, torch.eye(x.shape[1], dtype=x.dtype)) for name, x in vector.items() if x.ndim == 2}
+        for vector in vectors
+    ]
+
+
+NEEDS: dict[str, Callable[[Sequence[TaskVector]], Any]] = {"factors": _factors}
+
+
+def run(operator: Operator, vectors: Sequence[TaskVector], **inputs: Any) -> list[TaskVector]:
+    """The merged vectors: one, or one per task."""
+    merged = operator.merge(vectors, **(supplied(operator, vectors) | inputs))
+    return merged if operator.per_task else [merged]
+
+
+def far(left: Sequence[TaskVector], right: Sequence[TaskVector], tolerance: float = 2e-4) -> str | None:
+    """The first tensor in which two results differ by more than the tolerance (relative to its largest entry)."""
+    for one, other in zip(left, right, strict=True):
+        for name, x in one.items():
+            size = max(float(x.abs().max()), float(other[name].abs().max())) if x.numel() else 0.0
+            gap = float((x - other[name]).abs().max()) if x.numel() else 0.0
+            if not gap <= tolerance * size + 1e-30:
+                return f"{name!r} by {gap / max(size, 1e-30):.1e} of its largest entry"
+    return None
+
+
+def form(operator: Operator) -> str | None:
+    """Same names, shapes and dtypes as the experts, in every precision; every entry finite; nothing shared with
+    them."""
+    for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
+        vectors = [{name: x.to(dtype) for name, x in vector.items()} for vector in example()]
+        for merged in run(operator, vectors):
+            if list(merged) != list(vectors[0]):
+                return f"returns other names: {sorted(merged.keys() ^ vectors[0].keys())[:1] or 'another order'}"
+            for name, x in merged.items():
+                if x.shape != vectors[0][name].shape:
+                    return f"{name!r} has shape {tuple(x.shape)} instead of {tuple(vectors[0][name].shape)}"
+                if x.dtype != dtype:
+                    return f"{name!r} has dtype {x.dtype} instead of {dtype}"
+                if not torch.isfinite(x).all():
+                    return f"{name!r} is not finite ({dtype})"
+                if any(x.data_ptr() == vector[name].data_ptr() for vector in vectors):
+                    return f"{name!r} shares memory with an expert"
+    return None
+
+
+def untouched(operator: Operator) -> str | None:
+    """The experts are the same after the merge as before."""
+    vectors, copies = example(), example()
+    run(operator, vectors)
+    for vector, copy in zip(vectors, copies, strict=True):
+        for name in copy:
+            if not torch.equal(vector[name], copy[name]):
+                return f"changes {name!r} of an expert in place"
+    return None
+
+
+def zero(operator: Operator) -> str | None:
+    """Zero in, zero out."""
+    for tasks in (1, 3):
+        if tasks < operator.minimum_tasks:
+            continue
+        vectors = [{name: torch.zeros(shape) for name, shape in SHAPES.items()} for _ in range(tasks)]
+        for merged in run(operator, vectors):
+            for name, x in merged.items():
+                if not torch.equal(x, torch.zeros_like(x)):
+                    return f"{tasks} zero vector(s) give {name!r} = {float(x.abs().max())}"
+    return None
+
+
+def one_zero(operator: Operator) -> str | None:
+    """One expert that learnt nothing, or nothing in some tensors, leaves every entry finite."""
+    vectors = example()
+    vectors[1] = {name: torch.zeros_like(x) for name, x in vectors[1].items()}
+    vectors[2]["transformer.resblocks.0.mlp.c_fc.weight"][:3] = 0  # zero rows
+    for merged in run(operator, vectors):
+        for name, x in merged.items():
+            if not torch.isfinite(x).all():
+                return f"{name!r} is not finite when one expert is zero"
+    return None
+
+
+def scale(operator: Operator) -> str | None:
+    """Experts eight times as large give a result eight times as large."""
+    vectors = example()
+    larger = [{name: 8 * x for name, x in vector.items()} for vector in vectors]
+    expected = [{name: 8 * x for name, x in merged.items()} for merged in run(operator, vectors)]
+    gap = far(run(operator, larger), expected)
+    return f"eight times the experts is not eight times the result: differs in {gap}" if gap else None
+
+
+def order(operator: Operator) -> str | None:
+    """The order of the tasks does not matter."""
+    vectors = example()
+    permutation = [2, 0, 1]
+    first, second = run(operator, vectors), run(operator, [vectors[i] for i in permutation])
+    gap = far([first[i] for i in permutation] if operator.per_task else first, second)
+    return f"task order changes {gap}" if gap else None
+
+
+def seed(operator: Operator) -> str | None:
+    """Same seed, same bits; another seed, other bits; the global random state is neither read nor moved."""
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    first = run(operator, example(), seed=1)
+    if not torch.equal(before, torch.get_rng_state()):
+        return "draws from the global random state; use a private torch.Generator"
+    torch.manual_seed(7)
+    if any(
+        not torch.equal(a[n], b[n]) for a, b in zip(first, run(operator, example(), seed=1), strict=True) for n in a
+    ):
+        return "the same seed gives other bits"
+    if operator.random and far(first, run(operator, example(), seed=2)) is None:
+        return "another seed gives the same result; is `seed` used?"
+    return None
+
+
+def agreement(operator: Operator) -> str | None:
+    """What all tasks agree on is never erased, however small the tensor."""
+    for size in SIZES:
+        for shape in ((size,), (size, size)):
+            x = torch.randn(shape, generator=generator(0, size)) + 3
+            tasks = max(2, operator.minimum_tasks)
+            for merged in run(operator, [{"w": x}] * tasks):
+                if not merged["w"].any():
+                    return f"erases a tensor of shape {shape} on which all tasks agree"
+    return None
+
+
+def identity(operator: Operator) -> str | None:
+    """One task alone is returned as it is."""
+    if operator.minimum_tasks > 1:
+        return None
+    vectors = example(tasks=1)
+    gap = far(run(operator, vectors), vectors, 1e-3)
+    return f"one task is not returned as it is: differs in {gap}" if gap else None
+
+
+def streaming(operator: Operator) -> str | None:
+    """A per-tensor operator gives the same bits tensor by tensor."""
+    if not operator.per_tensor or operator.needs:
+        return None
+    vectors = example()
+    whole = run(operator, vectors)
+    for name in vectors[0]:
+        parts = run(operator, [{name: vector[name]} for vector in vectors])
+        for merged, part in zip(whole, parts, strict=True):
+            if not torch.equal(merged[name], part[name]):
+                return f"per_tensor is set, but {name!r} alone gives another result"
+    return None
+
+
+LAWS: dict[str, Law] = {
+    law.__name__: law for law in (form, untouched, zero, one_zero, scale, order, seed, agreement, identity, streaming)
+}
+
+
+def broken(operator: Operator) -> list[str]:
+    """One line per law the operator breaks without saying so; an exception is a broken law too."""
+    lines = []
+    for name, law in LAWS.items():
+        if name in operator.unlawful:
+            continue
+        try:
+            problem = law(operator)
+        except Exception as error:  # a user's operator may raise anything; the line names it
+            problem = f"raises {type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        if problem:
+            lines.append(f"{operator.name}: law {name!r} broken: {problem}")
+    lines += [f"{operator.name}: `unlawful` names no law {name!r}" for name in operator.unlawful if name not in LAWS]
+    return lines

@@ -1,0 +1,49 @@
+"""Model Stock (Jang et al., 2024): pull the average towards the pretrained weights by the angle between experts.
+
+For each tensor, with c the mean cosine over pairs of tasks,
+
+    t = T c / (1 + (T - 1) c)        merged = t * mean_t tau_t
+
+The paper has one angle for several tasks and does not say which mean: `angle_mean` "cosine" averages cosines
+(mergekit), "angle" averages angles (FusionBench). A negative mean cosine counts as 0 (the formula is unbounded near
+-1/(T-1)), so orthogonal tasks, which OrthoReg aims for, give zero-shot weights. One task has t = 1.
+"""
+
+import torch
+from torch import Tensor
+
+from methods.operator import FIXED, Operator
+from methods.vectors import per_tensor
+
+
+def mean_cosine(deltas: Tensor, kind: str) -> Tensor:
+    """Mean over pairs of tasks of the cosine between flattened tensors, in [-1, 1], float64; zero vectors count as
+    0."""
+    flat = deltas.reshape(len(deltas), -1).double()
+    unit = flat / torch.linalg.vector_norm(flat, dim=1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
+    first, second = torch.triu_indices(len(deltas), len(deltas), offset=1)
+    cosines = (unit @ unit.T)[first, second].clamp(-1, 1)
+    return cosines.mean() if kind == "cosine" else cosines.arccos().mean().cos()
+
+
+@per_tensor
+def merge(deltas: Tensor, *, angle_mean: str) -> Tensor:
+    tasks = len(deltas)
+    if tasks == 1:
+        return deltas[0].clone()
+    c = float(mean_cosine(deltas, angle_mean).clamp(min=0))
+    return deltas.mean(dim=0) * (tasks * c / (1 + (tasks - 1) * c))
+
+
+OPERATOR = Operator(
+    "model_stock",
+    merge,
+    title="Model Stock",
+    paper="arXiv:2403.19522",
+    citation="@inproceedings{jang2024modelstock, title={Model stock: all we need is just a few fine-tuned models}, "
+    "author={Jang, Dong-Hwan and Yun, Sangdoo and Han, Dongyoon}, booktitle={ECCV}, year={2024}}",
+    formula="c = mean pairwise cosine; merged = T c / (1 + (T-1) c) mean_t tau_t",
+    grid={"angle_mean": ("cosine", "angle")},
+    coefficients=FIXED,
+    per_tensor=True,
+)

@@ -1,0 +1,52 @@
+"""STAR (Lee et al., 2025): truncate each task's spectrum, restore its nuclear norm, average.
+
+For each task keep the fewest leading singular values with at least `energy` of their sum, and scale them to that sum:
+
+    merged = (1/T) sum_t U_k (S_k * |S|_1 / |S_k|_1) V_k^T
+
+The average and not the sum, as in the paper. Parameters that are not 2-D are averaged (lyymuwu/SVC flattens kernels).
+"""
+
+import torch
+from torch import Tensor
+
+from methods.linalg import SvdCache, singular_values, svd
+from methods.operator import MEANS, Operator
+from methods.vectors import per_tensor
+
+
+def truncate(delta: Tensor, energy: float, cache: SvdCache | None) -> Tensor:
+    """One task's update at the rank that holds `energy` of its nuclear norm, with the whole norm, float64."""
+    s = singular_values(delta, cache)
+    if not s.any():
+        return delta.double()
+    share = s.cumsum(dim=0) / s.sum()
+    k = int((share < energy).sum()) + 1
+    return svd(delta, k, cache).matrix() * (s.sum() / s[:k].sum())
+
+
+@per_tensor
+def merge(deltas: Tensor, *, energy: float, cache: SvdCache | None) -> Tensor:
+    if deltas.ndim != 3:
+        return deltas.mean(dim=0)
+    return torch.stack([truncate(delta, energy, cache) for delta in deltas]).mean(dim=0)
+
+
+OPERATOR = Operator(
+    "star",
+    merge,
+    title="Spectral truncation and rescale",
+    paper="arXiv:2502.10339",
+    citation="@inproceedings{lee2025star, title={{STAR}: spectral truncation and rescale for model merging}, "
+    "author={Lee, "
+    "Yu-Ang and Ko, Ching-Yun and Pedapati, Tejaswini and Chung, I-Hsin and Yeh, Mi-Yen and Chen, Pin-Yu}, "
+    "booktitle={NAACL}, year={2025}}",
+    formula="merged = mean_t of Delta_t cut to the rank with `energy` of its nuclear norm, rescaled to the whole norm",
+    grid={"energy": (0.4, 0.2, 0.6, 0.8)},
+    coefficients=MEANS,
+    cost="spectral",
+    per_tensor=True,
+    cached=True,
+    non_matrices="averaged over tasks",
+    unlawful={"identity": "truncates the spectrum of a single task too"},
+)
