@@ -15,8 +15,8 @@ from methods.operator import Operator
 from methods.vectors import TaskVector, generator
 
 Law = Callable[[Operator], str | None]
-# One of each kind a tower has: 0-d, one entry, vector, wide, tall and square matrices, one row, one column,
-convolution.SHAPES: dict[str, tuple[int, ...]] = {
+# One of each kind a tower has: 0-d, one entry, vector, wide, tall and square matrices, one row or column, convolution.
+SHAPES: dict[str, tuple[int, ...]] = {
     "logit_scale": (),
     "one": (1,),
     "transformer.resblocks.0.attn.in_proj_bias": (18,),
