@@ -51,6 +51,7 @@ class Download(Card):
     source's own, so the hash belongs to the source and recording one does not make the card another dataset.
     """
 
+    kind: str
     validation: str = ""
     labels: tuple[str, ...] = ()
     match: Literal["name", "position"] = "name"
@@ -165,5 +166,7 @@ def read(path: Path) -> DatasetCard:
 
 def problems(error: ValidationError) -> str:
     """pydantic's findings on one line."""
-    found = [f"{'.'.join(map(str, e['loc'])) or 'card'}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()]
+    found = [
+        f"{'.'.join(map(str, e['loc'])) or 'card'}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()
+    ]
     return f"{len(found)} problem(s): " + "; ".join(found)

@@ -1,0 +1,214 @@
+"""Rows of a card's split from one of its sources, with every check that does not need the pixels."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from bench.cards import DatasetCard, Download, Folder, Hub, Split, Torchvision
+from bench.errors import DataError
+from bench.sources.holdout import training_rows, validation_rows
+from bench.sources.labels import label_map
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+
+class Row(NamedTuple):
+    """One image: `id` as in the module's docstring, encoded bytes or a PIL image, and the card's label."""
+
+    id: str
+    image: "bytes | Image"
+    label: int
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a source: `read(indices)` yields (name, image, source label) for ascending `indices`.
+
+    `names` are class names in the source's label order, empty when it has none; `where` is for messages.
+    """
+
+    where: str
+    size: int
+    names: tuple[str, ...]
+    read: Callable[[Sequence[int]], "Iterator[tuple[str, bytes | Image, int]]"]
+
+
+class Reader(Protocol):
+    """What `hub`, `folder` and `vision` provide."""
+
+    def missing(self, source: Download, part: str, root: Path) -> str:
+        """What is not there, in a few words; empty when the part can be read."""
+
+    def open_part(self, source: Download, part: str, root: Path) -> Part:
+        """The part, not yet read; `DataError` when it is missing or damaged."""
+
+    def fetch(self, source: Download, parts: Sequence[str], root: Path, revision: str) -> None:
+        """Download what is missing."""
+
+
+def data_folder() -> Path:
+    """Local data: `$BENCH_DATA`, else `~/data` as in the reference code."""
+    return Path(os.environ.get("BENCH_DATA") or Path.home() / "data")
+
+
+def rows(card: DatasetCard, split: Split, root: Path | None = None, kind: str = "") -> Iterator[Row]:
+    """All rows of a split in the source's order.
+
+    Args:
+        card: the data set.
+        split: "train" and "validation" share the source's training part unless the source has its own validation.
+        root: data folder, by default `data_folder()`.
+        kind: "hub", "folder" or "torchvision"; empty takes the card's first source that is complete.
+
+    Raises:
+        DataError: no source is there, or it is not what the card says (rows, classes, labels, unreadable file).
+    """
+    root = root or data_folder()
+    source, reader = choose(card, root, kind)
+    part, indices = part_of(card, split, source, reader, root)
+    number = label_map(card, source, part.names, part.where)
+    for name, image, label in part.read(indices):
+        if not 0 <= label < len(number):
+            raise DataError(f"{card.name}: {part.where}, row {name}: label {label} is outside 0..{len(number) - 1}")
+        yield Row(f"{name}:{number[label]}:{content(image)}", image, number[label])
+
+
+def read_files(
+    files: Sequence[tuple[Path, int]], root: Path, indices: Sequence[int]
+) -> Iterator[tuple[str, bytes, int]]:
+    """(path below root, file content, label) of the files at `indices`."""
+    for index in indices:
+        path, label = files[index]
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise DataError(f"cannot read image {path}: {error.strerror}") from error
+        yield path.relative_to(root).as_posix(), data, label
+
+
+def content(image: "bytes | Image") -> str:
+    """First 16 hex digits of the sha256 of the encoded bytes, or of size and pixels where a source has no file."""
+    data = image if isinstance(image, bytes) else repr((image.mode, image.size)).encode() + image.tobytes()
+    return hashlib.sha256(data).hexdigest()[:16]
+
+
+def row_hash(ids: Iterable[str]) -> str:
+    """sha256 over row ids, in order, one a line."""
+    found = hashlib.sha256()
+    for name in ids:
+        found.update(name.encode() + b"\n")
+    return found.hexdigest()
+
+
+def part_of(card: DatasetCard, split: Split, source: Download, reader: Reader, root: Path) -> tuple[Part, list[int]]:
+    """The source's part that a split lies in, and the split's row indices in it, ascending."""
+    if split not in card.splits:
+        raise DataError(f"{card.name} has no split {split!r}; it has {', '.join(card.splits)}")
+    part = reader.open_part(source, part_name(source, split), root)
+    shares = split != "test" and not source.validation
+    together: tuple[Split, ...] = ("train", "validation") if shares else (split,)
+    expected = sum(card.splits[s].rows for s in together if s in card.splits)
+    if part.size != expected:
+        raise DataError(
+            f"{card.name}: {part.where} has {part.size:,} rows, the card says {expected:,}: another version of the data"
+        )
+    if not shares:
+        return part, list(range(part.size))
+    return part, sorted((validation_rows if split == "validation" else training_rows)(part.size))
+
+
+def part_name(source: Download, split: Split) -> str:
+    """What the source calls the part in which a split lies."""
+    if split == "validation" and source.validation:
+        return source.validation
+    if isinstance(source, Hub):
+        return source.test if split == "test" else source.train
+    return "test" if split == "test" else "train"
+
+
+def parts(card: DatasetCard, source: Download) -> list[str]:
+    """Names of all parts of a source that the card's splits need."""
+    return list(dict.fromkeys(part_name(source, split) for split in card.splits))
+
+
+def sources(card: DatasetCard, kind: str = "") -> list[Download]:
+    """The card's downloadable sources, of one kind when asked."""
+    found: list[Download] = [s for s in card.sources if isinstance(s, Download) and kind in ("", s.kind)]
+    if not found:
+        kinds = ", ".join(s.kind for s in card.sources)
+        raise DataError(f"{card.name} has no source {kind or 'to download'!r}; it has {kinds}")
+    return found
+
+
+def reader_of(source: Download) -> Reader:
+    """The module that reads a source."""
+    from bench.sources import folder, hub, vision
+
+    if isinstance(source, Hub):
+        return hub.Reader()
+    if isinstance(source, Folder):
+        return folder.Reader()
+    assert isinstance(source, Torchvision)
+    return vision.Reader()
+
+
+def available(card: DatasetCard, root: Path | None = None, kind: str = "") -> dict[str, str]:
+    """What each source of the card lacks on this machine, by kind; an empty text means that it can be read."""
+    root = root or data_folder()
+    found = {}
+    for source in sources(card, kind):
+        reader = reader_of(source)
+        lacks = [text for name in parts(card, source) if (text := reader.missing(source, name, root))]
+        found[source.kind] = lacks[0] if lacks else ""
+    return found
+
+
+def choose(card: DatasetCard, root: Path, kind: str = "") -> tuple[Download, Reader]:
+    """The first source that is there; `DataError` lists what each of them lacks."""
+    lacks = available(card, root, kind)
+    for source in sources(card, kind):
+        if not lacks[source.kind]:
+            return source, reader_of(source)
+    listed = "; ".join(f"{name}: {text}" for name, text in lacks.items())
+    raise DataError(f"{card.name} is not on this machine ({listed}); run `bench data fetch {card.name}`")
+
+
+def fetch(card: DatasetCard, root: Path | None = None, kind: str = "", revision: str = "") -> str:
+    """Download a card's images from its first source that can be downloaded; returns the kind of source.
+
+    `revision` overrides the card's pin of a hub repository and is recorded in `<root>/pins.json`; a hub repository
+    that neither pins is refused, because nothing would say later which images were measured.
+    """
+    root = root or data_folder()
+    problems = []
+    for source in sources(card, kind):
+        try:
+            reader_of(source).fetch(source, parts(card, source), root, revision)
+        except DataError as error:
+            problems.append(f"{source.kind}: {error}")
+        else:
+            return source.kind
+    raise DataError(f"{card.name} could not be fetched ({'; '.join(problems)})")
+
+
+def pins(root: Path) -> dict[str, str]:
+    """Revisions that were given by hand, by repository."""
+    path = root / "pins.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read ({error}); remove it and fetch again with --revision") from error
+    if not isinstance(found, dict) or not all(isinstance(v, str) for v in found.values()):
+        raise DataError(f"{path} is not a table of revisions; remove it and fetch again with --revision")
+    return found
+
+
+def unpinned(card: DatasetCard, root: Path | None = None) -> list[str]:
+    """Hub repositories of a card for which neither the card nor `pins.json` names a commit."""
+    known = pins(root or data_folder())
+    return [s.repo for s in card.sources if isinstance(s, Hub) and not (s.revision or known.get(s.repo))]
