@@ -5,9 +5,11 @@ the same. What is random are the test images within each task and, from three se
 paired: two models are compared on the same images and the same seeds, which the stored correctness bits allow.
 
 With fewer than three seeds a statement holds for these seeds only. From three on, seeds are the outer level, and the
-error of their mean is drawn from Student's t with `seeds - 1` degrees of freedom: resampling three seeds with replacement
-would cover 75 % instead of 95 %. All seeds share the test images, so one resample of images serves all seeds; the
-image-by-seed residual, which both levels contain, is taken out of the image level so that it counts once.
+error of their mean is drawn from Student's t: resampling three seeds with replacement would cover 75 % instead of
+95 %. Three seeds say little about a variance (two degrees of freedom), so it is moderated by the other rows of the
+same results, as is usual for many small experiments (Smyth 2004, "Linear models and empirical Bayes methods"):
+`seed_prior`. All seeds share the test images, so one resample of images serves all seeds; the image-by-seed residual,
+which both levels contain, is taken out of the image level so that it counts once.
 
 The difference's p-value is McNemar's score test carried over to a mean over tasks; with several seeds the seed error
 is added in the same way (a Behrens-Fisher tail). It is a closed form, so Holm over hundreds of rows has no floor.
@@ -30,6 +32,9 @@ POWER = 0.8
 OUTER_SEEDS = 3
 """From this many seeds on, seeds are a level of their own."""
 _MOST_PATTERNS = 64
+_FEWEST_ROWS = 5
+_MOST_FREEDOM = 10.0
+"""A prior is worth ten more seeds at most, so that an unusually restless row still speaks for itself."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,14 @@ class Estimate:
 
 
 @dataclass(frozen=True)
+class SeedPrior:
+    """What other rows say about the variance between seeds: a value and how many degrees of freedom it is worth."""
+
+    variance: float
+    freedom: float
+
+
+@dataclass(frozen=True)
 class _Parts:
     """Moments of one outcome: image level and seed level."""
 
@@ -58,14 +71,21 @@ class _Parts:
     images_null: float  # the same around 0, as McNemar has it
     kept: float  # share of the image variance that is not image-by-seed residual
     seed_error: float  # standard error of the mean over seeds, 0 with fewer than OUTER_SEEDS
+    freedom: float  # its degrees of freedom
 
 
 def estimates(
-    outcomes: Sequence[Outcome], *, draws: int = DRAWS, confidence: float = CONFIDENCE, seed: int = 0
+    outcomes: Sequence[Outcome],
+    *,
+    prior: SeedPrior | None = None,
+    draws: int = DRAWS,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
 ) -> list[Estimate]:
     """Means over tasks of several outcomes on the same images, with percentile intervals from joint resamples.
 
     Every outcome has the same tasks and images; the number of seeds may differ. Same input, same intervals.
+    `prior` moderates the variance between seeds; without it every outcome has only its own seeds to judge by.
     """
     if not outcomes:
         return []
@@ -76,11 +96,11 @@ def estimates(
     tail = (1 - confidence) / 2
     found = []
     for column, outcome in enumerate(outcomes):
-        part = _parts(outcome)
+        part = _parts(outcome, prior)
         drawn = means[:, column] / part.seeds
         if part.seeds >= OUTER_SEEDS:
             drawn = part.value + np.sqrt(part.kept) * (drawn - part.value)
-            drawn += part.seed_error * rng.standard_t(part.seeds - 1, size=draws)
+            drawn += part.seed_error * rng.standard_t(part.freedom, size=draws)
         low, high = (float(v) for v in np.quantile(drawn, [tail, 1 - tail]))
         error = float(np.sqrt(part.kept * part.images + part.seed_error**2))
         detectable = (high - low) / 2 + float(special.ndtri(POWER)) * error
@@ -88,17 +108,42 @@ def estimates(
     return found
 
 
-def p_value(outcome: Outcome) -> float:
+def p_value(outcome: Outcome, prior: SeedPrior | None = None) -> float:
     """Two-sided p-value of "the mean over tasks of this difference is 0"; the `p` of `estimates` without its draws."""
-    return _p_value(_parts(outcome))
+    return _p_value(_parts(outcome, prior))
+
+
+def seed_prior(accuracies: npt.ArrayLike, *, paired: bool) -> SeedPrior | None:
+    """Prior for the variance between seeds from mean accuracies [seeds, rows] of comparable rows.
+
+    paired: for a difference of two rows, what all rows have in common in a seed is removed first and the variance
+    doubled; otherwise for the accuracy of one row. The moments of the log variances give value and degrees of
+    freedom (Smyth 2004, section 6.2). None with fewer than three seeds or five rows.
+    """
+    x = np.asarray(accuracies, dtype=np.float64)
+    seeds, rows = x.shape
+    if seeds < OUTER_SEEDS or rows < _FEWEST_ROWS:
+        return None
+    x = x - x.mean(axis=0)
+    if paired:
+        x = x - x.mean(axis=1, keepdims=True)
+    own = (x * x).sum(axis=0) / (seeds - 1) * (rows / (rows - 1) * 2 if paired else 1)
+    if own.max() <= 0:
+        return None
+    half = (seeds - 1) / 2
+    logs = np.log(np.maximum(own, 1e-4 * own.mean())) - special.digamma(half) + np.log(half)
+    spread = float(logs.var(ddof=1) - special.polygamma(1, half))
+    freedom = 2 * _inverse_trigamma(spread) if spread > 0 else np.inf
+    freedom = min(freedom, _MOST_FREEDOM)
+    return SeedPrior(float(np.exp(logs.mean() + special.digamma(freedom / 2) - np.log(freedom / 2))), freedom)
 
 
 def resample(values: Sequence[npt.NDArray[np.int32]], draws: int, rng: np.random.Generator) -> Array:
     """Stratified bootstrap means [draws, rows] of integers [rows, images], one array per task.
 
-    Images are drawn within tasks, the same ones for all rows. Images whose values agree in every row are one category, so
-    few rows need one multinomial draw per task; many rows need the images' own weights and one matrix product. The
-    sums are integers in both, so they do not depend on the machine's arithmetic.
+    Images are drawn within tasks, the same ones for all rows. Images whose values agree in every row are one
+    category, so few rows need one multinomial draw per task; many rows need the images' own weights and one matrix
+    product. The sums are integers in both, so they do not depend on the machine's arithmetic.
     """
     total = np.zeros((draws, values[0].shape[0]))
     for task in values:
@@ -120,8 +165,8 @@ def resample(values: Sequence[npt.NDArray[np.int32]], draws: int, rng: np.random
 def mcnemar(outcome: npt.NDArray[np.int8]) -> tuple[int, int, float]:
     """Exact McNemar test on one task: images won by the first model, by the second, two-sided p-value.
 
-    outcome [seeds, images] holds differences in {-1, 0, 1}. With several seeds an image counts for the model that wins it
-    in more of them, because the seeds share their images and are no independent trials.
+    outcome [seeds, images] holds differences in {-1, 0, 1}. With several seeds an image counts for the model that
+    wins it in more of them, because the seeds share their images and are no independent trials.
     """
     net = outcome.sum(axis=0, dtype=np.int32)
     won, lost = int((net > 0).sum()), int((net < 0).sum())
@@ -139,7 +184,9 @@ def wilson(correct: int, total: int, confidence: float = CONFIDENCE) -> tuple[fl
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's adjusted p-values, in the order given: reject where below alpha and the family's error stays below alpha."""
+    """Holm's adjusted p-values, in the order given: reject where below alpha and the family's error stays below
+    alpha.
+    """
     order = sorted(range(len(p_values)), key=lambda i: p_values[i])
     adjusted, largest = [0.0] * len(p_values), 0.0
     for rank, index in enumerate(order):
@@ -169,7 +216,16 @@ def tie_groups(
     return group
 
 
-def _parts(outcome: Outcome) -> _Parts:
+def _inverse_trigamma(value: float) -> float:
+    """x with trigamma(x) = value > 0, by Newton's steps on 1 / trigamma, which is nearly linear."""
+    x = 0.5 + 1 / value
+    for _ in range(50):
+        trigamma = float(special.polygamma(1, x))
+        x += trigamma * (1 - trigamma / value) / float(special.polygamma(2, x))
+    return x
+
+
+def _parts(outcome: Outcome, prior: SeedPrior | None) -> _Parts:
     seeds, tasks = outcome[0].shape[0], len(outcome)
     per_seed = np.zeros(seeds)
     images = images_null = residual = 0.0
@@ -184,9 +240,14 @@ def _parts(outcome: Outcome) -> _Parts:
         if seeds >= OUTER_SEEDS:
             rest = x - mean - x.mean(axis=1, keepdims=True) + x.mean()
             residual += share * float((rest * rest).sum()) / ((seeds - 1) * max(1, n - 1))
-    seed_error = float(per_seed.std(ddof=1)) / seeds**0.5 if seeds >= OUTER_SEEDS else 0.0
+    variance, freedom = 0.0, float(seeds - 1)
+    if seeds >= OUTER_SEEDS:
+        variance = float(per_seed.var(ddof=1))
+        if prior is not None:
+            variance = (prior.freedom * prior.variance + freedom * variance) / (prior.freedom + freedom)
+            freedom += prior.freedom
     kept = max(0.0, 1 - residual / seeds / images) if images > 0 else 1.0
-    return _Parts(float(per_seed.mean()), seeds, images, images_null, kept, seed_error)
+    return _Parts(float(per_seed.mean()), seeds, images, images_null, kept, (variance / seeds) ** 0.5, freedom)
 
 
 def _p_value(part: _Parts) -> float:
@@ -197,8 +258,8 @@ def _p_value(part: _Parts) -> float:
     if part.seed_error == 0.0:
         return float(2 * special.ndtr(-size / image_error)) if image_error else 0.0
     if image_error == 0.0:
-        return float(2 * special.stdtr(part.seeds - 1, -size / part.seed_error))
+        return float(2 * special.stdtr(part.freedom, -size / part.seed_error))
     z = np.linspace(-9, 9, 1801)  # image errors in standard units, integrated out under the seeds' Student tail
     density = np.exp(-z * z / 2)
-    tails = special.stdtr(part.seeds - 1, -(size - image_error * z) / part.seed_error)
+    tails = special.stdtr(part.freedom, -(size - image_error * z) / part.seed_error)
     return min(1.0, float(2 * (density * tails).sum() / density.sum()))

@@ -1,0 +1,206 @@
+"""`bench compare`: is one row better than another, and what does a regulariser do to an operator? Reads Parquet only.
+
+Results are plain dicts of rounded numbers (accuracies and differences in percent and points), so what `--json`
+prints is what the text says.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from bench import stats, tables
+from bench.errors import BenchError, UnknownName
+from bench.lines import Line, difference
+from bench.metrics import COMMON_REFERENCE
+from bench.tables import Lines
+
+ALPHA = 1 - stats.CONFIDENCE
+BASELINE = "task_arithmetic"
+
+
+def compare(rows: pa.Table, cells: pa.Table, a: str, b: str, *, suite: str | None = None) -> dict[str, Any]:
+    """Row `a` minus row `b`, paired by image and seed. Names are `FINETUNING/OPERATOR`, `zero-shot`,
+    `FINETUNING/expert`.
+
+    Keys: suite, a, b (name, accuracy, normalised, normalised_common), difference, low, high, p, detectable, seeds,
+    verdict, sentence, tasks (per task: a, b, difference, won, lost, p of McNemar's exact test and p_holm over the
+    tasks).
+    """
+    lines = tables.collect(rows, cells, suite)
+    first, second = lines.find(a), lines.find(b)
+    outcome, seeds = _paired(first, second)
+    estimate = stats.estimates([outcome], prior=lines.seed_prior(first, paired=True))[0]
+    return {
+        "suite": lines.suite,
+        "a": _side(lines, first, seeds),
+        "b": _side(lines, second, seeds),
+        **_numbers(estimate, estimate.p),
+        "seeds": [s for s in seeds if s >= 0],
+        "boards_differ": {first.board, second.board} - {"reference"} not in ({first.board}, {second.board}, set()),
+        "tasks": _by_task(first, second, outcome, seeds),
+        **_verdict(first.name, second.name, estimate, estimate.p),
+    }
+
+
+def compare_regulariser(
+    rows: pa.Table,
+    cells: pa.Table,
+    operator: str,
+    regulariser: str = "orthoreg",
+    *,
+    baseline: str = BASELINE,
+    suite: str | None = None,
+) -> dict[str, Any]:
+    """An operator next to a regulariser, on every fine-tuning method that was measured with and without it.
+
+    For every method M three differences, Holm over all of them:
+    `effect`   M+regulariser/operator - M/operator: what the regulariser adds to the operator;
+    `instead`  M/operator - M+regulariser/baseline: the operator instead of the regulariser;
+    `beside`   M+regulariser/operator - M+regulariser/baseline: the operator on top of the regulariser.
+    The last two are left out where operator and baseline are the same or the baseline was not measured.
+    """
+    lines = tables.collect(rows, cells, suite)
+    measured = {line.name: line for line in lines.addition if line.complete}
+    operators = sorted({line.operator for line in lines.addition})
+    if operator not in operators:
+        raise UnknownName("measured operator", operator, operators)
+    methods = sorted(
+        line.finetuning for line in lines.addition if line.operator == operator and "+" not in line.finetuning
+    )
+    pairs: list[tuple[str, str, Line, Line]] = []
+    for method in dict.fromkeys(methods):
+        plain, regular = measured.get(f"{method}/{operator}"), measured.get(f"{method}+{regulariser}/{operator}")
+        rival = measured.get(f"{method}+{regulariser}/{baseline}") if baseline != operator else None
+        for kind, one, other in (("effect", regular, plain), ("instead", plain, rival), ("beside", regular, rival)):
+            if one is not None and other is not None:
+                pairs.append((method, kind, one, other))
+    if not pairs:
+        regularised = sorted({line.finetuning for line in lines.addition if "+" in line.finetuning})
+        raise BenchError(
+            f"{operator} has not been measured with and without {regulariser} on any fine-tuning method "
+            f"(regularised methods here: {', '.join(regularised) or 'none'}); run both first"
+        )
+    return _family(lines, pairs, operator, regulariser, baseline)
+
+
+def _family(
+    lines: Lines, pairs: Sequence[tuple[str, str, Line, Line]], operator: str, regulariser: str, baseline: str
+) -> dict[str, Any]:
+    paired = [_paired(one, other) for _, _, one, other in pairs]
+    prior = lines.seed_prior(pairs[0][2], paired=True)
+    found = stats.estimates([outcome for outcome, _ in paired], prior=prior)
+    adjusted = stats.holm([e.p for e in found])
+    comparisons = []
+    for (method, kind, one, other), (outcome, seeds), estimate, p in zip(pairs, paired, found, adjusted, strict=True):
+        comparisons.append(
+            {
+                "method": method,
+                "kind": kind,
+                "a": _side(lines, one, seeds),
+                "b": _side(lines, other, seeds),
+                **_numbers(estimate, p),
+                "seeds": [s for s in seeds if s >= 0],
+                "tasks": _by_task(one, other, outcome, seeds),
+                **_verdict(one.name, other.name, estimate, p, len(pairs)),
+            }
+        )
+    return {
+        "suite": lines.suite,
+        "operator": operator,
+        "regulariser": regulariser,
+        "baseline": baseline,
+        "comparisons": comparisons,
+        "sentence": _summary(comparisons, operator, regulariser, baseline),
+    }
+
+
+def _paired(a: Line, b: Line) -> tuple[stats.Outcome, tuple[int, ...]]:
+    for line in (a, b):
+        if not line.complete:
+            raise BenchError(
+                f"row {line.name} has {line.measured}/{len(line.tasks)} tasks; finish it with `bench run` first"
+            )
+    found = difference(a, b)
+    if found is None:
+        raise BenchError(f"rows {a.name} and {b.name} share no seed or lack correctness bits; they cannot be paired")
+    return found
+
+
+def _side(lines: Lines, line: Line, seeds: Sequence[int]) -> dict[str, Any]:
+    """One row as the leaderboard has it; `accuracy` over the seeds of the comparison."""
+    own = [s if s in line.counts else line.seeds[0] for s in seeds]
+    mean = sum(sum(line.accuracies(s).values()) / len(line.tasks) for s in own) / len(own)
+    return {
+        "name": line.name,
+        "board": line.board,
+        "accuracy": tables.percent(mean),
+        "normalised": tables.percent(lines.normalised(line)),
+        "normalised_common": tables.percent(lines.normalised(line, COMMON_REFERENCE)),
+    }
+
+
+def _numbers(estimate: stats.Estimate, p: float) -> dict[str, Any]:
+    return {
+        "difference": tables.percent(estimate.value),
+        "low": tables.percent(estimate.low),
+        "high": tables.percent(estimate.high),
+        "p": round(p, 6),
+        "detectable": tables.percent(estimate.detectable),
+    }
+
+
+def _by_task(a: Line, b: Line, outcome: stats.Outcome, seeds: Sequence[int]) -> list[dict[str, Any]]:
+    tests = [stats.mcnemar(task) for task in outcome]
+    adjusted = stats.holm([p for _, _, p in tests])
+    found = []
+    for task, values, (won, lost, p), p_holm in zip(a.tasks, outcome, tests, adjusted, strict=True):
+        first, second = (
+            sum(x.accuracies(s if s in x.counts else x.seeds[0])[task] for s in seeds) / len(seeds) for x in (a, b)
+        )
+        found.append(
+            {
+                "task": task,
+                "a": tables.percent(first),
+                "b": tables.percent(second),
+                "difference": tables.percent(float(values.mean())),
+                "won": won,
+                "lost": lost,
+                "p": round(p, 6),
+                "p_holm": round(p_holm, 6),
+            }
+        )
+    return found
+
+
+def _verdict(a: str, b: str, estimate: stats.Estimate, p: float, family: int = 1) -> dict[str, str]:
+    """better, worse or tied, and the sentence that says so with its size. `p` is adjusted for `family` comparisons."""
+    among = f" (Holm over {family} comparisons)" if family > 1 else ""
+    points = f"{100 * estimate.value:+.2f} points [{100 * estimate.low:+.2f}, {100 * estimate.high:+.2f}]"
+    if p < ALPHA:
+        word = "better" if estimate.value > 0 else "worse"
+        return {"verdict": word, "sentence": f"{a} is {word} than {b}: {points}, p {p_text(p)}{among}."}
+    within = 100 * max(abs(estimate.low), abs(estimate.high))
+    sentence = f"{a} and {b} are tied within {within:.2f} points: {points}, p {p_text(p)}{among}."
+    return {"verdict": "tied", "sentence": sentence}
+
+
+def _summary(comparisons: Sequence[dict[str, Any]], operator: str, regulariser: str, baseline: str) -> str:
+    parts = []
+    for kind, asked in (
+        ("effect", f"{regulariser} under {operator}"),
+        ("instead", f"{operator} instead of {regulariser} (with {baseline})"),
+        ("beside", f"{operator} on top of {regulariser} (instead of {baseline})"),
+    ):
+        verdicts = [c["verdict"] for c in comparisons if c["kind"] == kind]
+        if verdicts:
+            counts = ", ".join(
+                f"{verdicts.count(word)} {word}" for word in ("better", "tied", "worse") if word in verdicts
+            )
+            parts.append(f"{asked}: {counts} of {len(verdicts)} fine-tuning methods")
+    return "; ".join(parts) + "."
+
+
+def p_text(p: float) -> str:
+    """Three decimals with their sign of relation, or the bound below which they say nothing."""
+    return f"= {p:.3f}" if p >= 0.001 else "< 0.001"

@@ -1,0 +1,210 @@
+"""The one model behind every rendering: boards of rows with rounded numbers.
+
+Markdown, CSV, LaTeX, HTML and `--json` all print from these rows, so their values cannot differ. Accuracies are in
+percent with two decimals. Boards are never mixed: a rank is a place among rows that were allowed to see the same.
+"""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from bench import stats, tables
+from bench.lines import Line, difference
+from bench.metrics import COMMON_REFERENCE
+from bench.tables import Lines
+
+Entry = dict[str, Any]
+
+BOARDS = ("data-free", "validation-tuned", "calibration", "unlabelled-test", "task-id")
+"""Order of the boards, from the least seen to the most."""
+
+WHY_TWO = (
+    "Normalised accuracy divides by the accuracy of a row's own experts and therefore rises when these experts get "
+    "worse; the common reference divides every row by the plain `nonlinear` experts of the same seed, so both stand "
+    "side by side and rows are ranked by absolute accuracy."
+)
+
+
+def build(rows: pa.Table, cells: pa.Table, suite: str | None = None) -> dict[str, Any]:
+    """Everything a leaderboard shows about one suite, as plain values.
+
+    Keys: suite, tasks, control, boards (each with board, backbone, rows), references, negation, notes, sources.
+    """
+    lines = tables.collect(rows, cells, suite)
+    by_board: dict[tuple[str, str], list[Line]] = defaultdict(list)
+    for line in lines.addition:
+        by_board[line.backbone, line.board].append(line)
+    boards = [
+        {"backbone": backbone, "board": board, "title": _title(board, backbone, lines), "rows": _rank(lines, found)}
+        for (backbone, board), found in sorted(by_board.items(), key=lambda kv: (kv[0][0], _place(kv[0][1]), kv[0][1]))
+    ]
+    return {
+        "suite": lines.suite,
+        "tasks": list(lines.tasks),
+        "control": lines.control,
+        "boards": boards,
+        "references": [_entry(lines, line, e) for line, e in _measured(lines, lines.zeroshot + lines.experts)],
+        "negation": _negation(lines),
+        "notes": _notes(lines, boards),
+        "sources": _sources(lines),
+        "explanation": WHY_TWO,
+    }
+
+
+def _rank(lines: Lines, found: Sequence[Line]) -> list[Entry]:
+    """Rows of one board: complete ones ranked by accuracy with tie groups, then the incomplete ones by name."""
+    complete = sorted((x for x in found if x.complete), key=lambda x: (-(x.accuracy or 0.0), x.name))
+    measured = _measured(lines, complete)
+    entries = [_entry(lines, line, estimate) for line, estimate in measured]
+    if complete:
+        against = [difference(line, complete[0]) for line in complete]
+        usable = [i for i, d in enumerate(against) if d is not None and i > 0]
+        prior = lines.seed_prior(complete[0], paired=True)
+        outcomes = [found[0] for found in against if found is not None][1:]
+        differences = dict(zip(usable, stats.estimates(outcomes, prior=prior), strict=True))
+        adjusted = dict(zip(usable, stats.holm([differences[i].p for i in usable]), strict=True))
+        groups = _groups(lines, complete)
+        for i, entry in enumerate(entries):
+            entry["rank"], entry["group"] = i + 1, groups[i]
+            if i in differences:
+                d = differences[i]
+                entry["difference"] = tables.percent(d.value)
+                entry["difference_low"], entry["difference_high"] = tables.percent(d.low), tables.percent(d.high)
+                entry["p"] = round(adjusted[i], 4)
+    return entries + [_entry(lines, line, None) for line in sorted(found, key=lambda x: x.name) if not line.complete]
+
+
+def _groups(lines: Lines, complete: Sequence[Line]) -> list[int]:
+    def p_of(leader: int, others: Sequence[int]) -> list[float]:
+        prior = lines.seed_prior(complete[leader], paired=True)
+        found = [difference(complete[leader], complete[i]) for i in others]
+        return [1.0 if d is None else stats.p_value(d[0], prior) for d in found]
+
+    return stats.tie_groups([line.accuracy or 0.0 for line in complete], p_of)
+
+
+def _measured(lines: Lines, found: Sequence[Line]) -> list[tuple[Line, stats.Estimate | None]]:
+    """Lines with the interval of their accuracy; lines without bits have none."""
+    outcomes = [line.outcome() for line in found]
+    with_bits = [o for o in outcomes if o is not None]
+    prior = lines.seed_prior(found[0], paired=False) if found else None
+    estimates = iter(stats.estimates(with_bits, prior=prior))
+    return [(line, next(estimates) if o is not None else None) for line, o in zip(found, outcomes, strict=True)]
+
+
+def _entry(lines: Lines, line: Line, estimate: stats.Estimate | None) -> Entry:
+    return {
+        "rank": None,
+        "group": None,
+        "name": line.name,
+        "finetuning": line.finetuning,
+        "operator": line.operator,
+        "options": line.options,
+        "board": line.board,
+        "protocol": line.protocol,
+        "backbone": line.backbone,
+        "accuracy": tables.percent(line.accuracy),
+        "low": tables.percent(estimate.low) if estimate else None,
+        "high": tables.percent(estimate.high) if estimate else None,
+        "normalised": tables.percent(lines.normalised(line)),
+        "normalised_common": tables.percent(lines.normalised(line, COMMON_REFERENCE)),
+        "difference": None,
+        "difference_low": None,
+        "difference_high": None,
+        "p": None,
+        "complete": f"{line.measured}/{len(line.tasks)}",
+        "seeds": [s for s in line.seeds if s >= 0],
+        "scaling": _scaling(line),
+        "by_task": {task: tables.percent(line.task_accuracy(task)) for task in line.tasks},
+        "by_seed": {
+            str(s): tables.percent(float(np.mean(list(line.accuracies(s).values()))))
+            for s in line.seeds
+            if line.complete
+        },
+        "seconds": _seconds(lines.seconds(line)),
+        "expert_seconds": _seconds(lines.seconds_of_experts(line)),
+        "keys": sorted(key for keys in line.keys.values() for key in keys),
+    }
+
+
+def _negation(lines: Lines) -> list[Entry]:
+    """One row per fine-tuning method: target accuracy (lower is better) and control accuracy, means over targets and
+    seeds.
+    """
+    pretrained = {line.backbone: line for line in lines.zeroshot}
+    entries = []
+    for line in lines.negation:
+        entry = _entry(lines, line, None)
+        zero = pretrained.get(line.backbone)
+        control = [c / n for seed in line.seeds for c, n in line.control[seed].values()]
+        whole = line.complete and len(control) == len(line.tasks) * len(line.seeds)
+        kept = list(zero.control.get(-1, {}).values()) if zero else []
+        entry |= {
+            "target": tables.percent(line.accuracy),
+            "control": tables.percent(float(np.mean(control))) if whole else None,
+            "control_zero_shot": tables.percent(kept[0][0] / kept[0][1]) if kept else None,
+            "target_zero_shot": tables.percent(zero.accuracy) if zero else None,
+        }
+        entries.append(entry)
+    return sorted(entries, key=lambda e: (e["target"] is None, e["target"] or 0.0, e["name"]))
+
+
+def _notes(lines: Lines, boards: Sequence[dict[str, Any]]) -> list[str]:
+    found = []
+    incomplete = sum(row["rank"] is None for board in boards for row in board["rows"])
+    if incomplete:
+        found.append(
+            f"{incomplete} incomplete rows lack results of some tasks; they are shown, neither averaged nor ranked."
+        )
+    if lines.others:
+        found.append(f"{lines.others} further results merge fewer tasks; they are not rows of this table.")
+    counts = sorted({len(row["seeds"]) for board in boards for row in board["rows"]})
+    if len(counts) > 1:
+        found.append(
+            f"Rows have {counts[0]} to {counts[-1]} seeds; differences are taken on the seeds that both rows have."
+        )
+    if not boards:
+        found.append("No merged models have been measured yet.")
+    unable = sorted(
+        f"{c['identity'].get('finetuning')}/{c['identity'].get('operator')}"
+        for c in lines.cells.values()
+        if c["identity"].get("suite") == lines.suite and "not_applicable" in c["metrics"]
+    )
+    if unable:
+        found.append(f"Not applicable: {', '.join(dict.fromkeys(unable))}.")
+    return found
+
+
+def _sources(lines: Lines) -> list[str]:
+    """Machines, devices and versions the results came from, as their provenance says."""
+    found = set()
+    for cell in lines.cells.values():
+        told = cell["provenance"]
+        parts = [str(told[n]) for n in ("host", "machine", "device", "commit") if told.get(n)]
+        parts += [f"{n} {told[n]}" for n in ("bench", "torch", "python") if told.get(n)]
+        found.add(", ".join(parts))
+    return sorted(found - {""})
+
+
+def _title(board: str, backbone: str, lines: Lines) -> str:
+    several = len({line.backbone for line in lines.addition}) > 1
+    return f"{board}, {backbone}" if several else board
+
+
+def _place(board: str) -> int:
+    return BOARDS.index(board) if board in BOARDS else len(BOARDS)
+
+
+def _scaling(line: Line) -> str:
+    """The chosen coefficients: one number, or a range over seeds (and targets)."""
+    chosen = sorted({round(s, 6) for by_task in line.scaling.values() for s in by_task.values()})
+    if not chosen:
+        return ""
+    return f"{chosen[0]:g}" if len(chosen) == 1 else f"{chosen[0]:g}–{chosen[-1]:g}"
+
+
+def _seconds(value: float | None) -> float | None:
+    return None if value is None else round(value, 1)

@@ -1,0 +1,171 @@
+"""`bench leaderboard build | check | diff | export`: a leaderboard is a function of the Parquet files, and nothing
+else.
+
+OUT/README.md                      tables of every suite
+OUT/SUITE/results.parquet          the data: rows with counts and bits
+OUT/SUITE/cells.parquet            the data: identity, metrics and provenance of every cell
+OUT/SUITE/table.csv table.tex ...  rendered from the two
+"""
+
+import json
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from bench import results
+from bench.errors import BenchError, UnknownName
+from bench.leaderboard import boards, pictures, text
+from bench.store import Store
+
+PICTURES = ("accuracy.svg", "accuracy.png")
+Page = Mapping[str, Any]
+
+_FILES: dict[str, Callable[[Page], str]] = {
+    "table.csv": text.table_csv,
+}
+"""Rendered text files of a suite."""
+
+
+def build(
+    source: Store | str | Path | None, suite: str | None, out: str | Path, readme: str | Path | None = None
+) -> list[Path]:
+    """Write leaderboards from a store (or results folder) to `out`; `source=None` renders what is already there again.
+
+    One suite, or every suite of the source. `readme` is the project's README, whose table between the markers is
+    replaced. Returns the files written. Raises BenchError when there are no results or the README has no markers.
+    """
+    out = Path(out)
+    written: list[Path] = []
+    if source is not None:
+        rows, cells = results.load(source, suite)
+        names = results.suites_in(rows)
+        if not names:
+            raise BenchError(
+                f"no results{f' of suite {suite}' if suite else ''} in {_where(source)}; run `bench run` first"
+            )
+        for name in names:
+            written += results.write(out / name, *results.of_suite(rows, cells, name))
+    elif suite is not None and suite not in suites(out):
+        raise UnknownName("suite with results", suite, suites(out))
+    chosen = [suite] if suite else suites(out)
+    pages = [_page(out, name) for name in suites(out)]
+    for page in pages:
+        if page["suite"] in chosen:
+            written += _render(page, out / page["suite"])
+    written.append(_put(out / "README.md", text.readme(pages)))
+    if readme is not None:
+        written.append(_put(Path(readme), _marked(Path(readme), pages, out)))
+    return written
+
+
+def check(out: str | Path, readme: str | Path | None = None) -> list[str]:
+    """What in `out` does not follow from its Parquet files, one line each; an empty list means everything does."""
+    out = Path(out)
+    if not suites(out):
+        raise BenchError(f"no results under {out}; run `bench leaderboard build` first")
+    pages = [_page(out, name) for name in suites(out)]
+    problems = [f"{name}: {line}" for name in suites(out) for line in results.validate(out / name)]
+    with tempfile.TemporaryDirectory() as scratch:
+        for page in pages:
+            name = page["suite"]
+            for fresh in _render(page, Path(scratch) / name):
+                problems += _compare(out / name / fresh.name, fresh, f"{name}/{fresh.name}")
+        problems += _compare(out / "README.md", _put(Path(scratch) / "README.md", text.readme(pages)), "README.md")
+        if readme is not None:
+            expected = _put(Path(scratch) / "project.md", _marked(Path(readme), pages, out))
+            problems += _compare(Path(readme), expected, Path(readme).name)
+    return problems
+
+
+def diff(before: str | Path, after: str | Path, suite: str | None = None) -> list[dict[str, Any]]:
+    """Rows whose accuracy or rank differs between two results, one dict each: name, board, before, after, change in
+    points.
+    """
+    old, new = (
+        {(r["backbone"], r["board"], r["name"]): r for b in table(s, suite)["boards"] for r in b["rows"]}
+        for s in (before, after)
+    )
+    found = []
+    for where in sorted(set(old) | set(new)):
+        a, b = old.get(where), new.get(where)
+        values = [r and {k: r[k] for k in ("accuracy", "rank", "complete")} for r in (a, b)]
+        if values[0] != values[1]:
+            both = a and b and a["accuracy"] is not None and b["accuracy"] is not None
+            change = round(b["accuracy"] - a["accuracy"], 2) if a and b and both else None
+            found.append(
+                {
+                    "name": where[2],
+                    "board": where[1],
+                    "backbone": where[0],
+                    "before": values[0],
+                    "after": values[1],
+                    "change": change,
+                }
+            )
+    return found
+
+
+def table(source: Store | str | Path, suite: str | None = None) -> dict[str, Any]:
+    """The boards as plain values: what `--json` prints."""
+    return boards.build(*results.load(source, suite), suite)
+
+
+def export(source: Store | str | Path, suite: str | None, form: str) -> str:
+    """One suite's leaderboard as text: md, csv or json."""
+    known: dict[str, Callable[[Page], str]] = {
+        "md": lambda page: "\n\n".join(text.suite(page)) + "\n",
+        "csv": text.table_csv,
+        "json": lambda page: json.dumps(page, indent=1, ensure_ascii=False) + "\n",
+    }
+    if form not in known:
+        raise UnknownName("export format", form, known)
+    return known[form](table(source, suite))
+
+
+def suites(out: Path) -> list[str]:
+    """Suites that have results under `out`."""
+    return sorted(p.parent.name for p in out.glob(f"*/{results.ROWS_FILE}"))
+
+
+def _page(out: Path, name: str) -> dict[str, Any]:
+    return boards.build(*results.load(out / name), name)
+
+
+def _render(page: Page, folder: Path) -> list[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    written = [_put(folder / name, make(page)) for name, make in _FILES.items()]
+    return written + pictures.accuracy(page, folder)
+
+
+def _put(path: Path, content: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content.encode())
+    return path
+
+
+def _marked(readme: Path, pages: list[dict[str, Any]], out: Path) -> str:
+    if not readme.exists():
+        raise BenchError(f"{readme} does not exist; name the project's README or leave it out")
+    changed = text.between_markers(readme.read_text(encoding="utf-8"), text.short(pages, out.name))
+    if changed is None:
+        raise BenchError(f"{readme} lacks the markers {text.BEGIN} and {text.END}; put them where the table belongs")
+    return changed
+
+
+def _compare(committed: Path, fresh: Path, shown: str) -> list[str]:
+    if not committed.exists():
+        return [f"{shown} is missing"]
+    old, new = committed.read_bytes(), fresh.read_bytes()
+    same_picture = fresh.name in PICTURES and pictures.digest_in(old) == pictures.digest_in(new) != ""
+    if old == new or same_picture:
+        return []
+    if fresh.name in PICTURES:
+        return [f"{shown} shows other numbers than the Parquet files"]
+    pairs = zip(old.decode(errors="replace").splitlines(), new.decode(errors="replace").splitlines(), strict=False)
+    line = next((i for i, (a, b) in enumerate(pairs, 1) if a != b), "the end")
+    return [f"{shown} does not follow from the Parquet files, first at line {line}"]
+
+
+def _where(source: Store | str | Path) -> str:
+    return source.url if isinstance(source, Store) else str(source)

@@ -1,0 +1,164 @@
+"""Markdown, CSV and JSON of a leaderboard."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from tabulate import tabulate
+
+from bench.leaderboard.boards import Entry
+
+BEGIN, END = "<!-- leaderboard:begin -->", "<!-- leaderboard:end -->"
+SHORT = 10
+DASH = "–"
+
+_CSV = (
+    "board", "backbone", "rank", "group", "name", "finetuning", "operator", "options", "protocol", "accuracy", "low",
+    "high", "normalised", "normalised_common", "difference", "difference_low", "difference_high", "p", "complete",
+    "seeds", "scaling",
+)  # fmt: skip
+
+
+def number(value: float | None) -> str:
+    """Two decimals, or a dash."""
+    return DASH if value is None else f"{value:.2f}"
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """`[70.10, 71.30]`, or a dash."""
+    return DASH if low is None or high is None else f"[{low:.2f}, {high:.2f}]"
+
+
+def readme(pages: Sequence[Mapping[str, Any]]) -> str:
+    """`leaderboards/README.md`: every board of every suite in full."""
+    parts = [
+        "# Leaderboards",
+        "Written by `bench leaderboard build` from the Parquet files beside it; `bench leaderboard check` compares.",
+    ]
+    if not pages:
+        parts.append("No results yet. `bench run`, then `bench leaderboard build`.")
+    for page in pages:
+        parts += suite(page)
+    return "\n\n".join(parts) + "\n"
+
+
+def suite(page: Mapping[str, Any]) -> list[str]:
+    """Markdown blocks of one suite."""
+    name = page["suite"]
+    blocks = [f"## {name}", f"![Accuracy of every row]({name}/accuracy.svg)"]
+    blocks += [
+        f"Tasks: {', '.join(page['tasks'])}. Accuracy is the mean over tasks and seeds, in percent, with a 95 % "
+        "interval. Rows of one group cannot be told from its first row (paired test, Holm over the board). "
+        + page["explanation"],
+        f"[Interactive page]({name}/index.html) · [CSV]({name}/table.csv) · [LaTeX]({name}/table.tex)",
+    ]
+    for board in page["boards"]:
+        blocks += [f"### {board['title']}", board_table(board["rows"])]
+    if page["references"]:
+        blocks += ["### References", board_table(page["references"], ranked=False)]
+    if page["negation"]:
+        blocks += ["### Task negation", _negation_note(page), negation_table(page["negation"])]
+    if page["notes"]:
+        blocks.append("\n".join(f"* {note}" for note in page["notes"]))
+    if page["sources"]:
+        blocks.append("Measured on: " + "; ".join(page["sources"]) + ".")
+    return blocks
+
+
+def short(pages: Sequence[Mapping[str, Any]], folder: str) -> str:
+    """The table between the markers of the project's README: the first rows of every board and the references."""
+    parts = []
+    for page in pages:
+        for board in page["boards"]:
+            shown = board["rows"][:SHORT]
+            parts.append(f"**{page['suite']}, {board['title']}** (first {len(shown)} of {len(board['rows'])} rows)")
+            parts.append(board_table(shown))
+        if page["references"]:
+            parts += ["References:", board_table(page["references"], ranked=False)]
+        parts.append(page["explanation"])
+    parts.append(f"All rows: [{folder}/README.md]({folder}/README.md)." if pages else "No results yet.")
+    return "\n\n".join(parts)
+
+
+def between_markers(text: str, table: str) -> str | None:
+    """`text` with `table` between the markers; None where the markers are missing."""
+    before, found, rest = text.partition(BEGIN)
+    _, closed, after = rest.partition(END)
+    return f"{before}{BEGIN}\n\n{table}\n\n{END}{after}" if found and closed else None
+
+
+def board_table(rows: Sequence[Entry], *, ranked: bool = True) -> str:
+    """One board as a Markdown table; the top tie group is bold."""
+    lines = []
+    for row in rows:
+        value = number(row["accuracy"])
+        line = {
+            "#": row["rank"] or DASH,
+            "group": row["group"] or DASH,
+            "row": f"`{row['name']}`",
+            "accuracy": f"**{value}**" if row["group"] == 1 else value,
+            "95 % interval": interval(row["low"], row["high"]),
+            "normalised (own)": number(row["normalised"]),
+            "normalised (common)": number(row["normalised_common"]),
+            "to first": number(row["difference"]),
+            "scaling": row["scaling"],
+            "tasks": row["complete"],
+            "seeds": len(row["seeds"]) or DASH,
+        }
+        if not ranked:
+            line = {k: v for k, v in line.items() if k not in ("#", "group", "to first", "scaling")}
+        lines.append(line)
+    return _table(lines)
+
+
+def negation_table(rows: Sequence[Entry]) -> str:
+    """Task negation as a Markdown table."""
+    return _table(
+        [
+            {
+                "row": f"`{row['name']}`",
+                "target accuracy ↓": number(row["target"]),
+                "control accuracy": number(row["control"]),
+                "scaling": row["scaling"],
+                "tasks": row["complete"],
+                "seeds": len(row["seeds"]) or DASH,
+            }
+            for row in rows
+        ]
+    )
+
+
+def table_csv(page: Mapping[str, Any]) -> str:
+    """Every row of every board, references included; one column per task at the end."""
+    sink = io.StringIO()
+    writer = csv.writer(sink, lineterminator="\n")
+    tasks = page["tasks"]
+    writer.writerow([*_CSV, *(f"accuracy:{task}" for task in tasks)])
+    for row in [r for board in page["boards"] for r in board["rows"]] + page["references"]:
+        plain = {**row, "seeds": "+".join(map(str, row["seeds"]))}
+        values = [plain[name] for name in _CSV] + [row["by_task"][task] for task in tasks]
+        writer.writerow(
+            [
+                "" if v is None else f"{v:.2f}" if isinstance(v, float) and n != "p" else v
+                for n, v in zip([*_CSV, *tasks], values, strict=True)
+            ]
+        )
+    return sink.getvalue()
+
+
+def _negation_note(page: Mapping[str, Any]) -> str:
+    first = page["negation"][0]
+    return (
+        f"Each task vector is subtracted; lower target accuracy is better while the control `{page['control']}` keeps "
+        f"95 % of its zero-shot accuracy on validation. Zero-shot: target {number(first['target_zero_shot'])}, "
+        f"control {number(first['control_zero_shot'])}."
+    )
+
+
+def _table(lines: Sequence[Mapping[str, Any]]) -> str:
+    if not lines:
+        return "No rows."
+    return tabulate(
+        [list(line.values()) for line in lines], headers=list(lines[0]), tablefmt="github", disable_numparse=True
+    )

@@ -1,0 +1,103 @@
+"""One line of a leaderboard: one merged model (or one expert per task, or the pretrained model) over its seeds."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from bench.metrics import accuracy, mean_accuracy
+from bench.records import unpack_bits
+
+Counts = dict[int, dict[str, tuple[int, int]]]
+"""{seed: {task: (correct, total)}}"""
+
+
+@dataclass
+class Line:
+    """One model (or one expert per task) over its seeds, measured on test images."""
+
+    kind: str
+    suite: str
+    backbone: str
+    finetuning: str
+    operator: str
+    options: str
+    board: str
+    protocol: str
+    recipe: str
+    """tag of the lineage: lines with different tags came from different recipes or versions"""
+    tasks: tuple[str, ...]
+    name: str = ""
+    counts: Counts = field(default_factory=lambda: defaultdict(dict))
+    bits: dict[int, dict[str, bytes]] = field(default_factory=lambda: defaultdict(dict))
+    control: Counts = field(default_factory=lambda: defaultdict(dict))
+    """negation and zero-shot: the control task; for negation by target"""
+    scaling: dict[int, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
+    keys: dict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Seeds in order; -1 where nothing is random."""
+        return tuple(sorted(self.counts))
+
+    @property
+    def measured(self) -> int:
+        """Tasks that every seed has."""
+        return sum(all(task in self.counts[seed] for seed in self.seeds) for task in self.tasks) if self.seeds else 0
+
+    @property
+    def complete(self) -> bool:
+        """Whether every seed has every task."""
+        return self.measured == len(self.tasks) > 0
+
+    def accuracies(self, seed: int) -> dict[str, float]:
+        """{task: test accuracy} of one seed."""
+        return {task: accuracy(*self.counts[seed][task]) for task in self.tasks if task in self.counts[seed]}
+
+    @cached_property
+    def accuracy(self) -> float | None:
+        """Mean over tasks and seeds, None for an incomplete line."""
+        if not self.complete:
+            return None
+        return float(np.mean([mean_accuracy(self.accuracies(seed)) for seed in self.seeds]))
+
+    def task_accuracy(self, task: str) -> float | None:
+        """Mean over seeds on one task, None where a seed lacks it."""
+        found = [self.accuracies(seed).get(task) for seed in self.seeds]
+        return None if None in found or not found else float(np.mean(np.array(found, dtype=float)))
+
+    def outcome(self, seeds: Sequence[int] | None = None) -> list[npt.NDArray[np.int8]] | None:
+        """Correctness per task, [seeds, images] in {0, 1}; None where a stored row has no bits."""
+        if not self.complete:
+            return None
+        found = []
+        for task in self.tasks:
+            layers = []
+            for seed in seeds or self.seeds:
+                own = seed if seed in self.counts else self.seeds[0]  # the pretrained model pairs with every seed
+                bits, total = self.bits[own].get(task, b""), self.counts[own][task][1]
+                if not bits:
+                    return None
+                layers.append(unpack_bits(bits, total).astype(np.int8))
+            found.append(np.stack(layers))
+        return found
+
+
+def difference(a: Line, b: Line) -> tuple[list[npt.NDArray[np.int8]], tuple[int, ...]] | None:
+    """Paired outcome a - b per task, [seeds, images] in {-1, 0, 1}, on the seeds both have; None where they share
+    none.
+    """
+    random_a, random_b = a.seeds != (-1,), b.seeds != (-1,)
+    if random_a and random_b:
+        seeds = tuple(sorted(set(a.seeds) & set(b.seeds)))
+    else:
+        seeds = a.seeds if random_a else b.seeds
+    if not seeds or a.tasks != b.tasks:
+        return None
+    first, second = a.outcome(seeds), b.outcome(seeds)
+    if first is None or second is None or any(x.shape != y.shape for x, y in zip(first, second, strict=True)):
+        return None
+    return [x - y for x, y in zip(first, second, strict=True)], seeds

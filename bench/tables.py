@@ -1,0 +1,254 @@
+"""From stored rows to the lines of a leaderboard: which models were measured, on what, with how many right.
+
+A line gathers the seeds of one (backbone, fine-tuning method, operator, options, board, protocol). Lines made with
+different recipes never share a line: a tag made from the lineage keeps them apart. A line is complete when every one
+of its seeds has every task; incomplete lines are shown, but have no mean.
+"""
+
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from bench import stats
+from bench.errors import BenchError, UnknownName
+from bench.lines import Line
+from bench.metrics import accuracy, mean_accuracy, normalised_accuracy
+from bench.results import needs
+
+
+_IDENTITY = ("kind", "suite", "backbone", "finetuning", "operator", "options", "board", "protocol")
+
+
+@dataclass
+class Lines:
+    """Everything that was measured, by kind, and the cells behind it."""
+
+    suite: str
+    tasks: tuple[str, ...]
+    control: str
+    addition: list[Line]
+    negation: list[Line]
+    experts: list[Line]
+    zeroshot: list[Line]
+    others: int
+    """addition lines over other task sets than the suite's; they belong to the subset curves"""
+    cells: dict[str, dict[str, Any]]
+    """{key: {"identity", "metrics", "provenance"}}"""
+    by_key: dict[str, tuple[str, int, int, float]]
+    """{key of an expert: (task, correct, total, accuracy)} on the test split"""
+
+    @property
+    def all(self) -> list[Line]:
+        """Every line that a name can mean, except negation, whose names would repeat."""
+        return [*self.addition, *self.zeroshot, *self.experts]
+
+    def find(self, name: str) -> Line:
+        """The line of this name; raises UnknownName with the nearest one."""
+        for line in self.all:
+            if line.name == name:
+                return line
+        raise UnknownName("row", name, [line.name for line in self.all])
+
+    def normalised(self, line: Line, reference: str = "") -> float | None:
+        """Mean over seeds of normalised accuracy over the line's own experts, or over `reference`'s of the same
+        seed.
+        """
+        if not line.complete:
+            return None
+        found = []
+        for seed in line.seeds:
+            experts = self._reference(line, reference or line.finetuning, seed)
+            if not set(line.tasks) <= set(experts) or min(experts.values(), default=0.0) <= 0:
+                return None
+            found.append(normalised_accuracy(line.accuracies(seed), experts))
+        return float(np.mean(found))
+
+    def seed_prior(self, line: Line, *, paired: bool) -> stats.SeedPrior | None:
+        """What the merged models beside this line say about the variance between seeds."""
+        beside = [x for x in self.addition if x.backbone == line.backbone and x.seeds == line.seeds and x.complete]
+        if not beside:
+            return None
+        means = [[mean_accuracy(x.accuracies(seed)) for x in beside] for seed in line.seeds]
+        return stats.seed_prior(means, paired=paired)
+
+    def _reference(self, line: Line, finetuning: str, seed: int) -> dict[str, float]:
+        if finetuning == line.finetuning:
+            keys = [k for key in line.keys[seed] for k in needs(self.cells.get(key, {}).get("identity", {}))]
+            own = {self.by_key[key][0]: self.by_key[key][3] for key in keys if key in self.by_key}
+            if own:
+                return own
+        for experts in self.experts:
+            same = experts.finetuning == finetuning and experts.backbone == line.backbone
+            if same and seed in experts.counts:
+                return experts.accuracies(seed)
+        return {}
+
+    def seconds(self, line: Line) -> float | None:
+        """Seconds of the line's own cells, mean over seeds, as their provenance says; None where it does not."""
+        return _mean_seconds(self.cells, line.keys.values())
+
+    def seconds_of_experts(self, line: Line) -> float | None:
+        """Seconds of fine-tuning the experts of the line, mean over seeds."""
+        keys = [
+            {k for key in of_seed for k in needs(self.cells.get(key, {}).get("identity", {}))}
+            for of_seed in line.keys.values()
+        ]
+        return _mean_seconds(self.cells, keys)
+
+
+def collect(rows: pa.Table, cells: pa.Table, suite: str | None = None) -> Lines:
+    """All lines of one suite. Raises BenchError when there is nothing, or several suites and none was named."""
+    suites = sorted(set(pc.unique(rows["suite"]).to_pylist()))
+    if not suites:
+        raise BenchError("no results here yet; run `bench run` first")
+    if suite is None and len(suites) > 1:
+        raise BenchError(f"results of {len(suites)} suites ({', '.join(suites)}); name one with --suite")
+    suite = suite or suites[0]
+    if suite not in suites:
+        raise UnknownName("suite in these results", suite, suites)
+    about = _parse(cells)
+    test = rows.filter(pc.and_(pc.equal(rows["suite"], suite), pc.equal(rows["split"], "test")))
+    found = test.filter(test["selected"]).to_pylist()
+    merged = sorted(
+        {tuple(r["tasks"].split("+")) for r in found if r["kind"] == "addition"}, key=lambda t: (-len(t), t)
+    )
+    expert_tasks = tuple(sorted({r["task"] for r in found if r["kind"] == "expert"}))
+    zero_tasks = {r["task"] for r in found if r["kind"] == "zeroshot"}
+    tasks = merged[0] if merged else expert_tasks or tuple(sorted(zero_tasks))
+    control = next(iter(sorted({r["task"] for r in found if r["kind"] == "negation"} - set(tasks))), "")
+    control = control or next(iter(sorted(zero_tasks - set(tasks) - set(expert_tasks))), "")
+    whole = "+".join(tasks)
+    addition = [r for r in found if r["kind"] == "addition" and r["tasks"] == whole]
+    used = {k for key in {r["key"] for r in addition} for k in needs(about.get(key, {}).get("identity", {}))}
+    experts = [r for r in found if r["kind"] == "expert" and r["task"] in tasks and (not used or r["key"] in used)]
+    lines = Lines(
+        suite=suite,
+        tasks=tasks,
+        control=control,
+        addition=_lines(addition, tasks, control, about),
+        negation=_lines([r for r in found if r["kind"] == "negation"], tasks, control, about),
+        experts=_lines(experts, tasks, control, about),
+        zeroshot=_lines([r for r in found if r["kind"] == "zeroshot"], tasks, control, about),
+        others=len({(r["key"],) for r in found if r["kind"] == "addition" and r["tasks"] != whole}),
+        cells=about,
+        by_key={
+            r["key"]: (r["task"], r["correct"], r["total"], accuracy(r["correct"], r["total"]))
+            for r in found
+            if r["kind"] == "expert"
+        },
+    )
+    _name(lines)
+    return lines
+
+
+def percent(rate: float | None) -> float | None:
+    """A rate as percent with two decimals."""
+    return None if rate is None else round(100 * rate, 2) + 0.0
+
+
+def sweeps(rows: pa.Table, lines: Iterable[Line]) -> dict[str, dict[float, float]]:
+    """{line name: {scaling: mean validation accuracy over tasks and seeds}} of complete points of the coefficient
+    sweep.
+    """
+    named = {key: line for line in lines for keys in line.keys.values() for key in keys}
+    found: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
+    wanted = pc.and_(
+        pc.equal(rows["split"], "validation"), pc.is_in(rows["key"], value_set=pa.array(sorted(named), pa.string()))
+    )
+    columns = [rows.filter(wanted)[name].to_pylist() for name in ("key", "scaling", "task", "correct", "total")]
+    for key, scaling, task, correct, total in zip(*columns, strict=True):
+        if task in named[key].tasks:
+            found[named[key].name][scaling].append(correct / total)
+    return {
+        line.name: {
+            s: float(np.mean(v))
+            for s, v in sorted(found[line.name].items())
+            if len(v) == len(line.tasks) * len(line.seeds)
+        }
+        for line in named.values()
+        if line.name in found
+    }
+
+
+def _lines(
+    rows: Sequence[Mapping[str, Any]], tasks: tuple[str, ...], control: str, about: Mapping[str, Any]
+) -> list[Line]:
+    grouped: dict[tuple[str, ...], Line] = {}
+    tags: dict[str, str] = {}
+    for row in rows:
+        key, task, seed = row["key"], row["task"], row["seed"]
+        if key not in tags:
+            tags[key] = _recipe(key, about)
+        identity = {name: row[name] for name in _IDENTITY}
+        line = grouped.setdefault((*identity.values(), tags[key]), Line(recipe=tags[key], tasks=tasks, **identity))
+        target = row["tasks"] if row["kind"] == "negation" else task
+        if row["kind"] in ("negation", "zeroshot") and task == control:
+            line.control[seed][target] = (row["correct"], row["total"])
+        elif task in tasks:
+            known = line.counts[seed].get(target)
+            if known is not None and known != (row["correct"], row["total"]):
+                raise BenchError(
+                    f"{row['kind']} {row['finetuning']}/{row['operator']} on {task}, seed {seed}, was measured twice "
+                    f"with other numbers, last by {key}; delete the wrong record"
+                )
+            line.counts[seed][target] = (row["correct"], row["total"])
+            line.bits[seed][target] = row["bits"]
+            line.scaling[seed][target] = row["scaling"]
+        line.keys[seed].add(key)
+    return [grouped[g] for g in sorted(grouped) if grouped[g].counts]
+
+
+def _recipe(key: str, about: Mapping[str, Any]) -> str:
+    """Four hex digits of everything in the lineage but tasks and seeds."""
+    identity = about.get(key, {}).get("identity", {})
+    chain = [identity, *(about.get(k, {}).get("identity", {}) for k in needs(identity))]
+    leave = {"task", "tasks", "card", "seed", "experts", "needs", "upstream"}
+    parts = sorted({json.dumps({k: v for k, v in i.items() if k not in leave}, sort_keys=True) for i in chain})
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:4]
+
+
+def _name(lines: Lines) -> None:
+    """`FINETUNING/OPERATOR`; what else tells lines apart is added only where names would repeat."""
+    for group in (lines.addition, lines.negation, lines.experts, lines.zeroshot):
+        for line in group:
+            known = {"zeroshot": "zero-shot", "expert": f"{line.finetuning}/expert"}
+            line.name = known.get(line.kind, "/".join(filter(None, (line.finetuning, line.operator))))
+        for attribute in ("options", "backbone", "protocol", "board", "recipe"):
+            same = defaultdict(list)
+            for line in group:
+                same[line.name].append(line)
+            for twins in same.values():
+                if len({getattr(line, attribute) for line in twins}) > 1:
+                    for line in twins:
+                        line.name += f"[{_short(getattr(line, attribute))}]"
+
+
+def _short(text: str) -> str:
+    if text.startswith("{"):
+        return ",".join(f"{k}={v}" for k, v in json.loads(text).items()) or "defaults"
+    return text
+
+
+def _parse(cells: pa.Table) -> dict[str, dict[str, Any]]:
+    parts = ("identity", "metrics", "provenance")
+    columns = [cells[name].to_pylist() for name in ("key", *parts)]
+    return {
+        key: {n: json.loads(t) for n, t in zip(parts, texts, strict=True)} for key, *texts in zip(*columns, strict=True)
+    }
+
+
+def _mean_seconds(cells: Mapping[str, Any], keys: Iterable[Iterable[str]]) -> float | None:
+    totals = []
+    for of_seed in keys:
+        seconds = [cells.get(key, {}).get("provenance", {}).get("seconds") for key in of_seed]
+        if not seconds or any(not isinstance(s, int | float) for s in seconds):
+            return None
+        totals.append(sum(seconds))
+    return float(np.mean(totals)) if totals else None
