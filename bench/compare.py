@@ -8,6 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
+from rich import box
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
 
 from bench import stats, tables
 from bench.errors import BenchError, UnknownName
@@ -204,3 +208,51 @@ def _summary(comparisons: Sequence[dict[str, Any]], operator: str, regulariser: 
 def p_text(p: float) -> str:
     """Three decimals with their sign of relation, or the bound below which they say nothing."""
     return f"= {p:.3f}" if p >= 0.001 else "< 0.001"
+
+
+def render(result: dict[str, Any]) -> Group:
+    """A result of `compare` or `compare_regulariser` for a terminal, ready for `rich.print`."""
+    if "comparisons" in result:
+        table = _table("", "row", "against", "accuracy", "difference", "95 % interval", "p (Holm)", "verdict")
+        for c in result["comparisons"]:
+            sides = f"{c['a']['accuracy']:.2f} / {c['b']['accuracy']:.2f}"
+            line = (c["kind"], c["a"]["name"], c["b"]["name"], sides, _signed(c["difference"]))
+            table.add_row(
+                *line, f"[{_signed(c['low'])}, {_signed(c['high'])}]", p_text(c["p"]).removeprefix("= "), c["verdict"]
+            )
+        worst = max(c["detectable"] for c in result["comparisons"])
+        note = (
+            "Intervals are those of each comparison alone, p is adjusted for all of them. Differences from "
+            f"{worst:.2f} points on would have been found with 80 % power in every single comparison."
+        )
+        return Group(table, Text(result["sentence"]), Text(note, style="dim"))
+    sides = _table("", "accuracy", "normalised (own)", "normalised (common)", "board")
+    for side in (result["a"], result["b"]):
+        values = (_number(side[k]) for k in ("accuracy", "normalised", "normalised_common"))
+        sides.add_row(side["name"], *values, side["board"])
+    by_task = _table("task", result["a"]["name"], result["b"]["name"], "difference", "images won", "lost", "p (Holm)")
+    for t in result["tasks"]:
+        values = (_number(t["a"]), _number(t["b"]), _signed(t["difference"]), str(t["won"]), str(t["lost"]))
+        by_task.add_row(t["task"], *values, p_text(t["p_holm"]).removeprefix("= "))
+    found = f"Differences from {result['detectable']:.2f} points on would have been found with 80 % power."
+    seeds = ", ".join(map(str, result["seeds"])) or "none (nothing random)"
+    notes = [f"{found} Seeds: {seeds}. Per task: McNemar's exact test."]
+    if result["boards_differ"]:
+        notes.append("The two rows are on different boards: one was allowed to see more than the other.")
+    return Group(sides, by_task, Text(result["sentence"], style="bold"), Text("\n".join(notes), style="dim"))
+
+
+def _table(*columns: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        text = column in ("", "row", "against", "task", "board", "verdict")
+        table.add_column(column, justify="left" if text else "right", overflow="fold")
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.2f}"

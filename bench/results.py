@@ -32,6 +32,8 @@ _ROW_ORDER = (
     "scaling",
     "key",
 )
+UPSTREAM = ("experts", "needs", "upstream")
+"""Fields of an identity that hold keys of other cells."""
 _SHOWN = 3
 
 
@@ -110,7 +112,7 @@ def validate(source: Store | str | Path) -> list[str]:
 def needs(identity: dict[str, Any]) -> list[str]:
     """Keys of the cells that a cell was made from, as its identity names them."""
     found: list[str] = []
-    for name in ("experts", "needs", "upstream"):
+    for name in UPSTREAM:
         value = identity.get(name, [])
         found += [value] if isinstance(value, str) else [v for v in value if isinstance(v, str)]
     return [key for key in found if key]

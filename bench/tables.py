@@ -20,8 +20,7 @@ from bench import stats
 from bench.errors import BenchError, UnknownName
 from bench.lines import Line
 from bench.metrics import accuracy, mean_accuracy, normalised_accuracy
-from bench.results import needs
-
+from bench.results import UPSTREAM, needs
 
 _IDENTITY = ("kind", "suite", "backbone", "finetuning", "operator", "options", "board", "protocol")
 
@@ -41,8 +40,8 @@ class Lines:
     """addition lines over other task sets than the suite's; they belong to the subset curves"""
     cells: dict[str, dict[str, Any]]
     """{key: {"identity", "metrics", "provenance"}}"""
-    by_key: dict[str, tuple[str, int, int, float]]
-    """{key of an expert: (task, correct, total, accuracy)} on the test split"""
+    by_key: dict[str, tuple[str, float]]
+    """{key of an expert: (task, test accuracy)}"""
 
     @property
     def all(self) -> list[Line]:
@@ -81,7 +80,7 @@ class Lines:
     def _reference(self, line: Line, finetuning: str, seed: int) -> dict[str, float]:
         if finetuning == line.finetuning:
             keys = [k for key in line.keys[seed] for k in needs(self.cells.get(key, {}).get("identity", {}))]
-            own = {self.by_key[key][0]: self.by_key[key][3] for key in keys if key in self.by_key}
+            own = {self.by_key[key][0]: self.by_key[key][1] for key in keys if key in self.by_key}
             if own:
                 return own
         for experts in self.experts:
@@ -124,28 +123,34 @@ def collect(rows: pa.Table, cells: pa.Table, suite: str | None = None) -> Lines:
     tasks = merged[0] if merged else expert_tasks or tuple(sorted(zero_tasks))
     control = next(iter(sorted({r["task"] for r in found if r["kind"] == "negation"} - set(tasks))), "")
     control = control or next(iter(sorted(zero_tasks - set(tasks) - set(expert_tasks))), "")
-    whole = "+".join(tasks)
-    addition = [r for r in found if r["kind"] == "addition" and r["tasks"] == whole]
+    kinds: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in found:
+        kinds[row["kind"]].append(row)
+    addition = [r for r in kinds["addition"] if r["tasks"] == "+".join(tasks)]
     used = {k for key in {r["key"] for r in addition} for k in needs(about.get(key, {}).get("identity", {}))}
-    experts = [r for r in found if r["kind"] == "expert" and r["task"] in tasks and (not used or r["key"] in used)]
+    experts = [r for r in kinds["expert"] if r["task"] in tasks and (not used or r["key"] in used)]
+    wide = {r["key"] for r in kinds["zeroshot"] if set(tasks) <= _tasks_of(about, r["key"])}
+    zeroshot = [r for r in kinds["zeroshot"] if not wide or r["key"] in wide]
+    tags = _tags({r["key"] for r in (*addition, *experts, *zeroshot, *kinds["negation"])}, about)
     lines = Lines(
         suite=suite,
         tasks=tasks,
         control=control,
-        addition=_lines(addition, tasks, control, about),
-        negation=_lines([r for r in found if r["kind"] == "negation"], tasks, control, about),
-        experts=_lines(experts, tasks, control, about),
-        zeroshot=_lines([r for r in found if r["kind"] == "zeroshot"], tasks, control, about),
-        others=len({(r["key"],) for r in found if r["kind"] == "addition" and r["tasks"] != whole}),
+        addition=_lines(addition, tasks, control, tags),
+        negation=_lines(kinds["negation"], tasks, control, tags),
+        experts=_lines(experts, tasks, control, tags),
+        zeroshot=_lines(zeroshot, tasks, control, tags),
+        others=len({r["key"] for r in kinds["addition"]} - {r["key"] for r in addition}),
         cells=about,
-        by_key={
-            r["key"]: (r["task"], r["correct"], r["total"], accuracy(r["correct"], r["total"]))
-            for r in found
-            if r["kind"] == "expert"
-        },
+        by_key={r["key"]: (r["task"], accuracy(r["correct"], r["total"])) for r in kinds["expert"]},
     )
     _name(lines)
     return lines
+
+
+def _tasks_of(about: Mapping[str, Any], key: str) -> set[str]:
+    tasks = about.get(key, {}).get("identity", {}).get("tasks", [])
+    return {task if isinstance(task, str) else task[0] for task in tasks}
 
 
 def percent(rate: float | None) -> float | None:
@@ -178,40 +183,64 @@ def sweeps(rows: pa.Table, lines: Iterable[Line]) -> dict[str, dict[float, float
 
 
 def _lines(
-    rows: Sequence[Mapping[str, Any]], tasks: tuple[str, ...], control: str, about: Mapping[str, Any]
+    rows: Iterable[Mapping[str, Any]], tasks: tuple[str, ...], control: str, tags: Mapping[str, list[str]]
 ) -> list[Line]:
     grouped: dict[tuple[str, ...], Line] = {}
-    tags: dict[str, str] = {}
     for row in rows:
-        key, task, seed = row["key"], row["task"], row["seed"]
-        if key not in tags:
-            tags[key] = _recipe(key, about)
         identity = {name: row[name] for name in _IDENTITY}
-        line = grouped.setdefault((*identity.values(), tags[key]), Line(recipe=tags[key], tasks=tasks, **identity))
-        target = row["tasks"] if row["kind"] == "negation" else task
-        if row["kind"] in ("negation", "zeroshot") and task == control:
-            line.control[seed][target] = (row["correct"], row["total"])
-        elif task in tasks:
-            known = line.counts[seed].get(target)
-            if known is not None and known != (row["correct"], row["total"]):
-                raise BenchError(
-                    f"{row['kind']} {row['finetuning']}/{row['operator']} on {task}, seed {seed}, was measured twice "
-                    f"with other numbers, last by {key}; delete the wrong record"
-                )
-            line.counts[seed][target] = (row["correct"], row["total"])
-            line.bits[seed][target] = row["bits"]
-            line.scaling[seed][target] = row["scaling"]
-        line.keys[seed].add(key)
+        for tag in tags[row["key"]]:
+            line = grouped.setdefault((*identity.values(), tag), Line(recipe=tag, tasks=tasks, **identity))
+            _put(line, row, control)
     return [grouped[g] for g in sorted(grouped) if grouped[g].counts]
 
 
-def _recipe(key: str, about: Mapping[str, Any]) -> str:
-    """Four hex digits of everything in the lineage but tasks and seeds."""
-    identity = about.get(key, {}).get("identity", {})
-    chain = [identity, *(about.get(k, {}).get("identity", {}) for k in needs(identity))]
-    leave = {"task", "tasks", "card", "seed", "experts", "needs", "upstream"}
-    parts = sorted({json.dumps({k: v for k, v in i.items() if k not in leave}, sort_keys=True) for i in chain})
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:4]
+def _put(line: Line, row: Mapping[str, Any], control: str) -> None:
+    """One stored row into its line."""
+    key, task, seed, counts = row["key"], row["task"], row["seed"], (row["correct"], row["total"])
+    target = row["tasks"] if row["kind"] == "negation" else task
+    if row["kind"] in ("negation", "zeroshot") and task == control:
+        line.control[seed][target] = counts
+    elif task in line.tasks:
+        if line.counts[seed].get(target, counts) != counts:
+            raise BenchError(
+                f"{line.kind} {line.finetuning}/{line.operator} on {task}, seed {seed}, was measured twice with other "
+                f"numbers, last by {key}; delete the wrong record"
+            )
+        line.counts[seed][target] = counts
+        line.bits[seed][target] = row["bits"]
+        line.scaling[seed][target] = row["scaling"]
+    line.keys[seed].add(key)
+
+
+def _tags(keys: Iterable[str], about: Mapping[str, Any]) -> dict[str, list[str]]:
+    """{key: tags}: four hex digits of a lineage without its seeds, so that one tag is one way of getting results.
+
+    An expert has the tags of the sets of experts it was merged in, because recipes may differ between the tasks of
+    one set.
+    """
+    named = {key: about.get(key, {}).get("identity", {}) for key in keys}
+    sets: dict[str, set[str]] = defaultdict(set)
+    found: dict[str, list[str]] = {}
+    for key, identity in named.items():
+        if identity.get("kind") == "addition":
+            experts = [about.get(k, {}).get("identity", {}) for k in needs(identity)]
+            found[key] = [_tag([identity, *experts])]
+            for expert in needs(identity):
+                sets[expert].add(_tag(experts))
+    for key, identity in named.items():
+        of_set = sorted({tag for k in (key, *needs(identity)) for tag in sets.get(k, ())}) or [""]
+        own = "" if identity.get("kind") == "expert" else _tag([identity])
+        found.setdefault(key, [own + tag for tag in of_set])
+    return found
+
+
+def _tag(identities: Sequence[Mapping[str, Any]]) -> str:
+    leave = {"seed", *UPSTREAM}
+    single = {"task", "card"}  # of a negation: one line gathers all targets
+    kept = [leave if i.get("kind") == "expert" else leave | single for i in identities]
+    parts = [{k: v for k, v in i.items() if k not in left} for i, left in zip(identities, kept, strict=True)]
+    text = "\n".join(sorted(json.dumps(part, sort_keys=True) for part in parts))
+    return hashlib.sha256(text.encode()).hexdigest()[:4]
 
 
 def _name(lines: Lines) -> None:
