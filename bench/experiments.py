@@ -105,7 +105,7 @@ def sampled(items: Sequence[Sampled], at_most: int, name: Any) -> list[Sampled]:
     return [item for item in items if id(item) in kept]
 
 
-def _where(cell: Finetune) -> dict[str, str]:
+def _where(cell: Finetune) -> dict[str, Any]:
     return {"suite": cell.suite, "backbone": cell.backbone, "backbone_fingerprint": cell.backbone_fingerprint}
 
 

@@ -19,10 +19,10 @@ from bench.metrics import accuracy, mean_accuracy
 NAMES = ("suite", "backbone", "finetuning", "operator")
 
 
-def best_strength(points: Mapping[float, Mapping[Any, float]]) -> float:
+def best_strength(points: Mapping[float, Mapping[str, float]]) -> float:
     """The strength with the highest mean validation accuracy; ties go to the smaller one.
 
-    points: {strength: {task, or (seed, task): accuracy}}, the same entries at every strength.
+    points: {strength: {task, or seed and task: accuracy}}, the same entries at every strength.
     """
     if not points:
         raise BenchError("a strength cannot be chosen from no points; run the grid 'strength' first")
@@ -48,13 +48,13 @@ def sensitivity(rows: pa.Table, cells: pa.Table) -> list[dict[str, Any]]:
 
 
 def _entry(name: tuple[str, ...], by_strength: Mapping[float, list[dict[str, Any]]], paid: "Prices") -> dict[str, Any]:
-    wanted = {(r["seed"], r["task"]) for rows in by_strength.values() for r in rows}
+    wanted = {f"{r['seed']}/{r['task']}" for rows in by_strength.values() for r in rows}
     curve, points = [], {}
     for strength in sorted(by_strength):
         parts = {}
         for split in ("validation", "test"):
             here = [r for r in by_strength[strength] if r["split"] == split]
-            parts[split] = {(r["seed"], r["task"]): accuracy(r["correct"], r["total"]) for r in here}
+            parts[split] = {f"{r['seed']}/{r['task']}": accuracy(r["correct"], r["total"]) for r in here}
         complete = parts["validation"].keys() == parts["test"].keys() == wanted
         if complete:
             points[strength] = parts["validation"]

@@ -7,7 +7,7 @@ Validation chooses c: target accuracy lowest among coefficients that keep `keep`
 tangent models.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench import metrics
 from bench.cells import Negation
@@ -23,7 +23,7 @@ def run(cell: Negation, session: "Session") -> Found:
     (expert,) = cell.experts
     delta, _ = session.vectors(expert)
     named = ((cell.task, cell.card), (cell.control, cell.control_card))
-    common = {
+    common: dict[str, Any] = {
         "tasks": cell.task,
         "finetuning": cell.finetuning,
         "operator": "negation",

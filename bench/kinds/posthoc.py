@@ -6,7 +6,7 @@ Ortiz-Jimenez et al. (arXiv:2305.12827) use it to see what linearity alone gives
 normalised accuracy divides by the linearised experts, and so does the choice of the coefficient.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench import metrics
 from bench.cards import SPLITS
@@ -26,7 +26,7 @@ def run(cell: Posthoc, session: "Session") -> Found:
         for split in SPLITS[1:]:
             sets = session.image_sets(cell, [task], split)
             ((right,),) = session.evaluator(cell).sweep(delta, (1.0,), sets, tangent=True)
-            common = {"task": task[0], "tasks": task[0], "board": "reference", "scaling": 1.0}
+            common: dict[str, Any] = {"task": task[0], "tasks": task[0], "board": "reference", "scaling": 1.0}
             rows.append(row(cell, right, split=split, finetuning=cell.finetuning, seed=cell.seed, **common))
             if split == "validation":
                 reference[task[0]] = metrics.accuracy(int(right.sum()), len(right))

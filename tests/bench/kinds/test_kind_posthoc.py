@@ -1,0 +1,74 @@
+"""On a linear tower a model is its own linearisation; on another one it is not."""
+
+import json
+
+import torch
+from linear_session import LinearSession, LinearTower
+
+from bench.cells import Posthoc, Strength
+from bench.kinds import addition, posthoc, strength
+
+FIELDS = ("toy", "toy", "fp", (("one", "card"), ("two", "card")), ("a", "b"), "att", "task_arithmetic", 1, "{}",
+          (0.0, 0.5, 1.0), "validation-tuned", 0)  # fmt: skip
+VECTORS = {"a": [[0.0, 0.0], [2.0, 0.0]], "b": [[0.0, 1.0], [0.0, 0.0]]}
+SETS = {
+    (task, split): pictures
+    for split in ("validation", "test")
+    for task, pictures in {"one": [((5, 4), 1), ((1, 9), 1)], "two": [((3, 4), 0), ((8, 1), 0)]}.items()
+}
+
+
+class Squared(LinearTower):
+    """features = (W x)^2, with derivative 2 (W x) (dW x)"""
+
+    def __call__(self, params, pixels):
+        return super().__call__(params, pixels) ** 2
+
+    def dual(self, params, tangent, pixels):
+        x = pixels.flatten(1)
+        return self(params, pixels), 2 * (x @ params["w"].T) * (x @ tangent["w"].T)
+
+
+def counts(rows: list[dict]) -> list[tuple]:
+    return [(r["task"], r["split"], r["scaling"], r["selected"], r["correct"]) for r in rows if r["operator"]]
+
+
+def test_linear_models_are_their_own_linearisation() -> None:
+    session = LinearSession(SETS, VECTORS)
+    linear, _ = posthoc.run(Posthoc(*FIELDS), session)
+    plain, _ = addition.run(Posthoc(*FIELDS), session, reference={"one": 1.0, "two": 1.0})
+    assert counts(linear) == counts(plain)
+    assert {r["kind"] for r in linear} == {"posthoc"}
+
+
+def test_experts_are_linearised_too_and_are_the_reference() -> None:
+    """Expert a at 1: logits (x, y + 2x): 1 for (5, 4) and (1, 9). Expert b: (x + y, y): 0 for both of its pictures."""
+    rows, _ = posthoc.run(Posthoc(*FIELDS), LinearSession(SETS, VECTORS))
+    alone = {(r["task"], r["split"]): (r["correct"], r["scaling"], r["tasks"]) for r in rows if not r["operator"]}
+    assert alone == {(t, s): (2, 1.0, t) for t in ("one", "two") for s in ("validation", "test")}
+
+
+def test_another_tower_is_linearised_at_the_pretrained_weights() -> None:
+    """f_0 + J tau of (W x)^2 at W = I for expert a: (x^2, y^2 + 4 x y): (5, 4) gives (25, 96), (1, 9) gives (1, 117);
+    for expert b: (x^2 + 2 x y, y^2): (3, 4) gives (33, 16)."""
+    session = LinearSession(SETS, VECTORS, tower=Squared())
+    (tangent,) = session.evaluator(None).sweep(
+        {"w": -torch.tensor(VECTORS["a"])}, (1.0,), session.image_sets(None, [("one", "")], "test"), tangent=True
+    )
+    assert tangent[0].tolist() == [False, True]  # (25, 16 - 80) and (1, 81 - 36)
+    rows, _ = posthoc.run(Posthoc(*FIELDS), session)
+    at_one = {
+        r["task"]: r["correct"] for r in rows if r["operator"] and r["scaling"] == 1.0 and r["split"] == "validation"
+    }
+    # both vectors: (x^2 + 2 x y, y^2 + 4 x y): (65, 96) and (19, 117) are right; (33, 64) is wrong, (80, 33) is right
+    assert at_one == {"one": 2, "two": 1}
+
+
+def test_strength_is_named_in_the_options() -> None:
+    cell = Strength(*FIELDS, 0.3)
+    session = LinearSession(SETS, VECTORS)
+    session.expert_accuracy = lambda experts, split: {"one": 1.0, "two": 1.0}  # type: ignore[method-assign]
+    rows, _ = strength.run(cell, session)
+    assert {r["kind"] for r in rows} == {"strength"}
+    assert {json.loads(r["options"])["strength"] for r in rows} == {0.3}
+    assert strength.named([{"options": '{"density":0.2}'}], 1.0) == [{"options": '{"density":0.2,"strength":1.0}'}]
