@@ -10,7 +10,6 @@ import logging
 import os
 import shutil
 import signal
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -116,8 +115,8 @@ def run_ray(state: Schedule, store: Store, session: OpenSession, progress: Progr
     progress.note("starting Ray")
     import ray
 
-    # Ray prints about dead workers to stdout, which belongs to machine-readable output.
-    with contextlib.redirect_stdout(sys.stderr):
+    # Ray prints a paragraph about each dead worker to stdout; `Progress` says it in a line, and stdout is for results.
+    with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         try:
             slots = _start(workers, scratch)
             progress.workers = slots
@@ -169,6 +168,8 @@ def _tune(
             tuner.fit()
     finally:
         active, trials.ACTIVE = trials.ACTIVE, None
+    if active.bug is not None:
+        raise active.bug
     if active.refused:
         raise BenchError(active.refused)
 

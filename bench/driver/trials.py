@@ -3,8 +3,10 @@
 Tune pickles searcher and callback when the run starts, so neither holds anything: they find the run in `ACTIVE`.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from ray import tune
@@ -12,6 +14,8 @@ from ray.tune.search import Searcher
 
 from bench.cells import Cell
 from bench.driver import OpenSession, Session
+from bench.driver.local import limit
+from bench.errors import BenchError
 from bench.progress import Progress
 from bench.schedule import Schedule
 from bench.store import Store
@@ -26,6 +30,12 @@ class Active:
     progress: Progress
     refused: str = ""
     """Why no worker can run anything, if that is so."""
+    bug: Exception | None = None
+    """What went wrong in this module's own code."""
+
+    @property
+    def over(self) -> bool:
+        return self.state.over or bool(self.refused) or self.bug is not None
 
 
 ACTIVE: Active | None = None
@@ -45,29 +55,34 @@ class Plan(Searcher):
     """Hands out each cell once all it needs is done; waits (None) while running cells may still release others."""
 
     def __init__(self) -> None:
-        super().__init__(metric="seconds", mode="min")
+        super().__init__()
         self._keys: dict[str, str] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         run = active()
-        cell = None if run.refused else run.state.take()
+        cell = None if run.over else run.state.take()
         if cell is None:
-            return Searcher.FINISHED if run.refused or run.state.exhausted else None
+            return Searcher.FINISHED if run.over or run.state.exhausted else None
         self._keys[trial_id] = cell.key
         return {"key": cell.key}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         if error:
             return  # `Watch.on_trial_error` follows at once and knows why
-        run, key = active(), self._keys.pop(trial_id)
-        if result is None or "status" not in result:
-            lost(key, "the worker ended without a result")
-        elif result["status"] == "refused":
+        run = active()
+        try:
+            self._settle(run, self._keys[trial_id], result or {})
+        except Exception as bug:  # Tune would take it for a failure of the trial and try that again
+            run.bug = bug
+
+    def _settle(self, run: Active, key: str, result: dict[str, Any]) -> None:
+        if result.get("status") == "refused":
             run.refused = result["error"]
+        elif "status" in result:
+            headline = json.loads(result["headline"])
+            run.progress.settle(run.state.cells[key], result["status"], result["seconds"], result["error"], headline)
         else:
-            run.progress.settle(
-                run.state.cells[key], result["status"], result["seconds"], result["error"], result["headline"]
-            )
+            lost(key, "the worker ended without a result")
 
     def save(self, checkpoint_path: str) -> None:
         """Nothing: a run is resumed from the store."""
@@ -85,17 +100,26 @@ class Watch(tune.Callback):
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         run = active()
-        run.progress.note(f"a worker died; trying again: {run.state.cells[trial.config['key']].label}")
+        run.progress.note(f"a worker was lost; trying again: {run.state.cells[trial.config['key']].label}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        said = str(trial.get_error() or "")
-        cause = next((line.strip() for line in reversed(said.splitlines()) if line.strip()), "no reason given")
-        lost(trial.config["key"], f"the worker process died in every attempt ({cause})", said)
+        said = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
+        lost(trial.config["key"], f"no worker could run it: {_cause(said)}", said)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         run = active()
-        if run.refused or run.state.over:
+        if run.over:
             raise RunOver
+
+
+def _cause(said: str) -> str:
+    """Ray's own words on why an actor is gone, on one line."""
+    if "OutOfMemory" in said or "memory pressure" in said:
+        return "it ran out of memory; use fewer --workers"
+    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    if any(line.startswith("The actor is dead") for line in lines):
+        return f"its process died {said.count('The actor is dead')} times (killed, or crashed in native code)"
+    return lines[-1] if lines else "no reason given"
 
 
 def lost(key: str, error: str, traceback: str = "") -> None:
@@ -130,19 +154,17 @@ class CellTrial(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        from bench.driver.local import limit
-
         if self._session is None:
             try:
                 self._session = self._open()
             except Exception as error:  # the same in every worker: the driver reports it once and ends the run
-                said = (str(error).splitlines() or [""])[0]
-                return {"done": True, "status": "refused", "error": said or type(error).__name__}
+                said = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+                return {"done": True, "status": "refused", "error": (said.splitlines() or [""])[0]}
         with limit(self._timeout):
             outcome = self._session.attempt(self._cells[self._key])
         return {
             "done": True, "status": outcome.status, "seconds": outcome.seconds, "error": outcome.error,
-            "headline": dict(outcome.headline),
+            "headline": json.dumps(dict(outcome.headline)),  # Tune flattens nested values
         }  # fmt: skip
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:

@@ -1,0 +1,67 @@
+"""A session that computes nothing: it writes empty records at once, and misbehaves where it is told to."""
+
+import os
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from bench import catalogue, grid, suites
+from bench.cells import Cell
+from bench.errors import BenchError
+from bench.records import Record
+from bench.store import Store
+
+
+@dataclass(frozen=True)
+class Outcome:
+    key: str
+    status: str
+    seconds: float
+    error: str = ""
+    headline: Mapping[str, Any] = field(default_factory=dict)
+
+
+class FakeSession:
+    """`trouble` maps a cell's label to what it does: raise, hang, die (once, until `scars` names it), die always."""
+
+    def __init__(self, store: str, trouble: Mapping[str, str] | None = None, scars: str = "", seconds: float = 0.0) -> None:
+        self.store, self.trouble, self.scars, self.seconds = Store(store), dict(trouble or {}), scars, seconds
+        if "refuse" in self.trouble.values():
+            raise BenchError("weights are damaged; fetch them again")
+
+    def attempt(self, cell: Cell) -> Outcome:
+        start = time.perf_counter()
+        try:
+            self._suffer(cell, self.trouble.get(cell.label, ""))
+            time.sleep(self.seconds)
+            self.store.write(Record(cell.key, cell.identity, metrics={"pid": os.getpid()}))
+        except Exception as error:
+            self.store.write_failure(cell.key, {"error": str(error), "identity": cell.identity, "traceback": "here"})
+            return Outcome(cell.key, "failed", time.perf_counter() - start, str(error))
+        headline = {"kind": cell.kind, "name": cell.label, "accuracy": 0.5}
+        return Outcome(cell.key, "done", time.perf_counter() - start, headline=headline)
+
+    def _suffer(self, cell: Cell, trouble: str) -> None:
+        if trouble == "raise":
+            raise ValueError("planted")
+        if trouble == "hang":
+            time.sleep(600)
+        if trouble == "interrupt":
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(600)
+        if trouble == "die":
+            scar = Path(self.scars) / cell.key
+            if not scar.exists():
+                scar.touch()
+                os.kill(os.getpid(), signal.SIGKILL)
+        if trouble == "die always":
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def smoke() -> list[Cell]:
+    """The nine cells of the smoke grid: zero-shot, then twice two experts and two merges."""
+    chosen = grid.grid("smoke")
+    return grid.plan(suites.load(chosen.suite), chosen, catalogue.load())
