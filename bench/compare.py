@@ -212,34 +212,39 @@ def p_text(p: float) -> str:
 
 def render(result: dict[str, Any]) -> Group:
     """A result of `compare` or `compare_regulariser` for a terminal, ready for `rich.print`."""
-    if "comparisons" in result:
-        table = _table("", "row", "against", "accuracy", "difference", "95 % interval", "p (Holm)", "verdict")
-        for c in result["comparisons"]:
-            sides = f"{c['a']['accuracy']:.2f} / {c['b']['accuracy']:.2f}"
-            line = (c["kind"], c["a"]["name"], c["b"]["name"], sides, _signed(c["difference"]))
-            table.add_row(
-                *line, f"[{_signed(c['low'])}, {_signed(c['high'])}]", p_text(c["p"]).removeprefix("= "), c["verdict"]
-            )
-        worst = max(c["detectable"] for c in result["comparisons"])
-        note = (
-            "Intervals are those of each comparison alone, p is adjusted for all of them. Differences from "
-            f"{worst:.2f} points on would have been found with 80 % power in every single comparison."
-        )
-        return Group(table, Text(result["sentence"]), Text(note, style="dim"))
+    return _render_family(result) if "comparisons" in result else _render_pair(result)
+
+
+def _render_family(result: dict[str, Any]) -> Group:
+    table = _table("", "row", "against", "accuracy", "difference", "95 % interval", "p (Holm)", "verdict")
+    for c in result["comparisons"]:
+        sides = f"{c['a']['accuracy']:.2f} / {c['b']['accuracy']:.2f}"
+        interval = f"[{_signed(c['low'])}, {_signed(c['high'])}]"
+        numbers = (sides, _signed(c["difference"]), interval, p_text(c["p"]).removeprefix("= "))
+        table.add_row(c["kind"], c["a"]["name"], c["b"]["name"], *numbers, c["verdict"])
+    worst = max(c["detectable"] for c in result["comparisons"])
+    note = (
+        "Intervals are those of each comparison alone, p is adjusted for all of them. Differences from "
+        f"{worst:.2f} points on would have been found with 80 % power in every single comparison."
+    )
+    return Group(table, Text(result["sentence"]), Text(note, style="dim"))
+
+
+def _render_pair(result: dict[str, Any]) -> Group:
     sides = _table("", "accuracy", "normalised (own)", "normalised (common)", "board")
     for side in (result["a"], result["b"]):
-        values = (_number(side[k]) for k in ("accuracy", "normalised", "normalised_common"))
-        sides.add_row(side["name"], *values, side["board"])
-    by_task = _table("task", result["a"]["name"], result["b"]["name"], "difference", "images won", "lost", "p (Holm)")
+        numbers = [_number(side[k]) for k in ("accuracy", "normalised", "normalised_common")]
+        sides.add_row(side["name"], *numbers, side["board"])
+    tasks = _table("task", result["a"]["name"], result["b"]["name"], "difference", "images won", "lost", "p (Holm)")
     for t in result["tasks"]:
-        values = (_number(t["a"]), _number(t["b"]), _signed(t["difference"]), str(t["won"]), str(t["lost"]))
-        by_task.add_row(t["task"], *values, p_text(t["p_holm"]).removeprefix("= "))
+        numbers = [_number(t["a"]), _number(t["b"]), _signed(t["difference"]), str(t["won"]), str(t["lost"])]
+        tasks.add_row(t["task"], *numbers, p_text(t["p_holm"]).removeprefix("= "))
     found = f"Differences from {result['detectable']:.2f} points on would have been found with 80 % power."
     seeds = ", ".join(map(str, result["seeds"])) or "none (nothing random)"
     notes = [f"{found} Seeds: {seeds}. Per task: McNemar's exact test."]
     if result["boards_differ"]:
         notes.append("The two rows are on different boards: one was allowed to see more than the other.")
-    return Group(sides, by_task, Text(result["sentence"], style="bold"), Text("\n".join(notes), style="dim"))
+    return Group(sides, tasks, Text(result["sentence"], style="bold"), Text("\n".join(notes), style="dim"))
 
 
 def _table(*columns: str) -> Table:

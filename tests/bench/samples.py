@@ -111,7 +111,7 @@ class Synthetic:
     def negation(self, method: str, seed: int, experts: list[str], skill: float) -> None:
         """Target and control of every task."""
         for task, expert in zip(self.tasks, experts, strict=True):
-            common = {"finetuning": method, "seed": seed, "tasks": task, "board": "validation-tuned", "scaling": 0.5}
+            common = {"finetuning": method, "operator": "negation", "seed": seed, "tasks": task, "scaling": 0.5}
             rows = [self.row("negation", task, skill, **common), self.row("negation", "shapes", 0.38, **common)]
             self.add(f"negation-{method}-{task}-{seed}", rows, finetuning=method, seed=seed, experts=[expert])
 

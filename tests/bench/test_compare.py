@@ -1,0 +1,156 @@
+"""Comparisons by hand on rows whose outcome is known, and the sentences they end in."""
+
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+from rich.console import Console
+from samples import Synthetic
+
+from bench import compare, results, stats, tables
+from bench.errors import BenchError, UnknownName
+from bench.records import pack_bits
+
+RIGHT = {"a": [1, 1, 1, 1, 0, 0, 0, 0], "b": [1, 0, 0, 0, 0, 0, 0, 0]}
+
+
+def crafted(**skill):
+    return Synthetic(skill=skill)
+
+
+def by_hand():
+    """One seed, tasks of 8 images; att/ties is right on 4 and nonlinear/ties on 1, everywhere."""
+    sample = Synthetic(methods=("nonlinear", "att"), operators=("ties",), seeds=(0,), negation=False)
+    for record in sample.records:
+        for row in record.rows:
+            name = {"att": "a", "nonlinear": "b"}.get(row["finetuning"], "b")
+            right = RIGHT[name] if row["kind"] == "addition" else [1] * 8
+            row |= {"correct": sum(right), "total": 8, "bits": pack_bits(right) if row["split"] == "test" else b""}
+    return sample.tables()
+
+
+def text(result):
+    sink = io.StringIO()
+    Console(file=sink, width=200).print(compare.render(result))
+    return sink.getvalue()
+
+
+def test_a_pair_by_hand():
+    found = compare.compare(*by_hand(), "att/ties", "nonlinear/ties")
+    assert (found["a"]["accuracy"], found["b"]["accuracy"], found["difference"]) == (50.0, 12.5, 37.5)
+    assert found["a"]["normalised"] == found["a"]["normalised_common"] == 50.0
+    assert [(t["won"], t["lost"], t["p"], t["p_holm"]) for t in found["tasks"]] == [(3, 0, 0.25, 0.75)] * 3
+    # 9 images won, 0 lost: the score test has z = 3
+    assert found["p"] == pytest.approx(0.0027, abs=5e-5)
+    assert found["verdict"] == "better"
+    assert found["sentence"].startswith("att/ties is better than nonlinear/ties: +37.50 points [")
+
+
+def test_swapping_the_rows_turns_the_sign_and_the_verdict():
+    one = compare.compare(*by_hand(), "att/ties", "nonlinear/ties")
+    other = compare.compare(*by_hand(), "nonlinear/ties", "att/ties")
+    assert other["difference"] == -one["difference"]
+    assert other["p"] == one["p"]
+    assert (one["verdict"], other["verdict"]) == ("better", "worse")
+    assert [(t["lost"], t["won"]) for t in other["tasks"]] == [(3, 0)] * 3
+
+
+def test_a_row_against_itself_is_tied_within_nothing():
+    found = compare.compare(*by_hand(), "att/ties", "att/ties")
+    assert (found["difference"], found["low"], found["high"], found["p"], found["verdict"]) == (0, 0, 0, 1, "tied")
+    assert found["sentence"].startswith("att/ties and att/ties are tied within 0.00 points")
+
+
+def test_references_can_be_compared_too():
+    found = compare.compare(*crafted().tables(), "att/expert", "zero-shot")
+    assert found["verdict"] == "better"
+    assert found["b"]["normalised"] is None
+    assert found["boards_differ"] is False
+
+
+def test_the_numbers_are_those_of_the_statistics():
+    rows, cells = crafted().tables()
+    found = compare.compare(rows, cells, "att/ties", "nonlinear/ties")
+    lines = tables.collect(rows, cells)
+    a, b = lines.find("att/ties"), lines.find("nonlinear/ties")
+    values = [x - y for x, y in zip(a.outcome(), b.outcome(), strict=True)]
+    expected = stats.estimates([values], prior=lines.seed_prior(a, paired=True))[0]
+    assert found["difference"] == pytest.approx(100 * expected.value, abs=0.005)
+    assert (found["low"], found["high"]) == (tables.percent(expected.low), tables.percent(expected.high))
+    assert found["p"] == pytest.approx(expected.p, abs=1e-6)
+
+
+def test_an_operator_next_to_a_regulariser_on_every_method():
+    # attention: OrthoReg adds 0.3; nonlinear: it takes 0.3 away
+    skill = {"att/ties": 0.4, "att+orthoreg/ties": 0.7, "nonlinear/ties": 0.7, "nonlinear+orthoreg/ties": 0.4}
+    found = compare.compare_regulariser(*crafted(**skill).tables(), "ties")
+    assert [(c["method"], c["kind"]) for c in found["comparisons"]] == [
+        (m, k) for m in ("att", "nonlinear") for k in ("effect", "instead", "beside")
+    ]
+    effects = {c["method"]: c for c in found["comparisons"] if c["kind"] == "effect"}
+    assert (effects["att"]["a"]["name"], effects["att"]["b"]["name"]) == ("att+orthoreg/ties", "att/ties")
+    assert (effects["att"]["verdict"], effects["nonlinear"]["verdict"]) == ("better", "worse")
+    assert "orthoreg under ties: 1 better, 1 worse of 2 fine-tuning methods" in found["sentence"]
+
+
+def test_the_family_is_adjusted_with_holm():
+    rows, cells = crafted().tables()
+    found = compare.compare_regulariser(rows, cells, "ties")["comparisons"]
+    alone = [compare.compare(rows, cells, c["a"]["name"], c["b"]["name"])["p"] for c in found]
+    assert [c["p"] for c in found] == pytest.approx(stats.holm(alone), abs=1e-5)
+    assert "(Holm over 6 comparisons)" in found[0]["sentence"]
+
+
+def test_the_baseline_itself_has_only_its_effect():
+    found = compare.compare_regulariser(*crafted().tables(), "task_arithmetic")
+    assert {c["kind"] for c in found["comparisons"]} == {"effect"}
+
+
+def test_the_text_says_what_the_numbers_say():
+    found = compare.compare(*crafted().tables(), "att/ties", "nonlinear/ties")
+    shown = text(found)
+    for value in (found["a"]["accuracy"], found["b"]["normalised_common"], found["tasks"][0]["a"]):
+        assert f"{value:.2f}" in shown
+    assert found["sentence"] in shown
+    family = compare.compare_regulariser(*crafted().tables(), "ties")
+    assert all(f"{c['difference']:+.2f}" in text(family) for c in family["comparisons"])
+
+
+def test_results_are_plain_json():
+    for found in (
+        compare.compare(*crafted().tables(), "att/ties", "zero-shot"),
+        compare.compare_regulariser(*crafted().tables(), "ties"),
+    ):
+        assert json.loads(json.dumps(found)) == found
+
+
+def test_mistakes_are_answered_in_one_line():
+    rows, cells = crafted().tables()
+    with pytest.raises(UnknownName, match="did you mean 'att/ties'"):
+        compare.compare(rows, cells, "att/tis", "nonlinear/ties")
+    with pytest.raises(UnknownName, match="did you mean 'ties'"):
+        compare.compare_regulariser(rows, cells, "tie")
+    with pytest.raises(BenchError, match="not been measured with and without orthoreg_diagonal"):
+        compare.compare_regulariser(rows, cells, "ties", "orthoreg_diagonal")
+
+
+def test_an_incomplete_row_is_not_compared():
+    sample = crafted()
+    record = next(r for r in sample.records if r.key == "addition-att-ties-0")
+    cut = [r for r in record.rows if not (r["split"] == "test" and r["task"] == "cars")]
+    object.__setattr__(record, "rows", tuple(cut))
+    with pytest.raises(BenchError, match="att/ties has 2/3 tasks"):
+        compare.compare(*sample.tables(), "att/ties", "nonlinear/ties")
+
+
+def test_reading_and_comparing_need_neither_torch_nor_a_plotting_library(tmp_path):
+    results.write(tmp_path / "toy", *crafted().tables())
+    code = (
+        "import sys; from bench import compare, results\n"
+        f"compare.compare(*results.load({str(tmp_path / 'toy')!r}), 'att/ties', 'nonlinear/ties')\n"
+        "print(sorted({'torch', 'ray', 'matplotlib', 'open_clip'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
