@@ -1,0 +1,178 @@
+"""Published experts as open_clip image-tower parameters, whatever their file format."""
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from bench.checkpoints import names, pickles
+from bench.checkpoints.names import Params
+from bench.errors import DataError, UnknownName
+
+FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
+TENSOR_NAME = re.compile(r"[\w.\-]{1,200}")
+TENSOR_LIMIT = 20_000
+
+# What is known to be wrong with, or special about, published checkpoint families (FIELD.md sections 0 and 3).
+FAMILIES: dict[str, tuple[str, ...]] = {
+    "bench": (),
+    "task_vectors": ("trained with the image projection; DTD test images are the folder dtd/val",),
+    "tta": ("trained with the image projection on train minus validation",),
+    "orthoreg": (
+        "lower single-task accuracy than plain fine-tuning: normalised accuracy alone flatters it",
+        "released code penalises the unsquared norm of the smaller Gram matrix, the paper the squared column form",
+    ),
+    "tall_masks": ("first release: DTD evaluated on a leaked test split (97.98 / 98.30 / 98.51 %)",),
+    "fusionbench": (
+        "image projection frozen and not in the file",
+        "trained on all training images, 4,000 steps: validation images were seen",
+    ),
+    "knots": ("LoRA rank 16 on a Hugging Face model; stored Cars accuracies look contaminated",),
+    "open_clip": (),
+}
+
+
+@dataclass(frozen=True)
+class Imported:
+    """An expert from a file.
+
+    `params` are open_clip visual names without prefix, float32; `base` the pretrained parameters when the file has
+    them (linearised checkpoints). `format` is what the file was, `family` who made it, `notes` what to know.
+    """
+
+    params: Params
+    base: Params | None
+    format: str
+    family: str
+    source: str
+    sha256: str
+    notes: tuple[str, ...]
+
+
+def import_expert(path: Path, family: str | None = None, *, sha256: str = "") -> Imported:
+    """Read an expert from a `.pt` module or state dict or a `.safetensors` file, without running anything in it.
+
+    Args:
+        path: the file (or a folder with `model.safetensors`, as the hub stores models).
+        family: one of `FAMILIES`, recorded with its known defects; by default told from the format.
+        sha256: expected hash of the file; checked before anything is read.
+
+    Raises:
+        DataError: unreadable, refused (see `bench.checkpoints.pickles`), another hash, or not a CLIP image tower.
+    """
+    if family is not None and family not in FAMILIES:
+        raise UnknownName("checkpoint family", family, FAMILIES)
+    path = path / "model.safetensors" if path.is_dir() else path
+    digest = file_hash(path)
+    if sha256 and sha256 != digest:
+        raise DataError(f"{path.name} has the sha256 {digest[:16]}..., not {sha256[:16]}...: damaged or another file")
+    if path.suffix == ".safetensors":
+        tensors, texts = read_safetensors(path), {}
+    else:
+        found = pickles.load(path)
+        tensors = {n: t for n, t in found.items() if isinstance(t, Tensor)}
+        texts = {n: t for n, t in found.items() if isinstance(t, str)}
+    params, base, kind, notes = _recognise(tensors, texts, path.name)
+    _finite(params, path.name)
+    family = family or ("fusionbench" if kind == "hf" else "tta" if kind in ("module", "linearised") else "open_clip")
+    return Imported(_float(params), base and _float(base), kind, family, path.name, digest, (*notes, *FAMILIES[family]))
+
+
+def task_vector(expert: Imported, pretrained: Mapping[str, Tensor]) -> Params:
+    """Expert minus pretrained, checked name by name and shape by shape; names that the file lacks are not in it.
+
+    A linearised checkpoint carries the weights it started from: they must be the pretrained ones.
+    """
+    frozen = [name for name in pretrained if name not in expert.params and name == "proj"]
+    wanted = {name: tuple(p.shape) for name, p in pretrained.items() if name not in frozen}
+    names.compare({n: tuple(p.shape) for n, p in expert.params.items()}, wanted, expert.source)
+    if expert.base is not None:
+        off = [
+            n for n in wanted if not torch.allclose(expert.base[n], pretrained[n].float().cpu(), atol=1e-3, rtol=1e-3)
+        ]
+        if off:
+            raise DataError(
+                f"{expert.source} was trained from other pretrained weights: {len(off)} differ, first {off[0]}"
+            )
+    return {n: expert.params[n] - pretrained[n].float().cpu() for n in wanted}
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file; `DataError` when it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise DataError(f"cannot read {path}: {error.strerror}") from error
+
+
+def read_safetensors(path: Path) -> Params:
+    """All tensors of a safetensors file; sizes and overlaps are checked by the library, names and counts here."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            keys = list(file.keys())
+            strange = [key for key in keys if not TENSOR_NAME.fullmatch(key)]
+            if strange or len(keys) > TENSOR_LIMIT:
+                raise DataError(f"{path.name} has {len(keys):,} tensors, {len(strange)} with impossible names; refused")
+            return {key: file.get_tensor(key) for key in keys}
+    except (SafetensorError, OSError, ValueError, RuntimeError, MemoryError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise DataError(f"{path.name} is not a valid safetensors file ({reason})") from error
+
+
+def _recognise(
+    tensors: Params, texts: Mapping[str, str], where: str
+) -> tuple[Params, Params | None, str, tuple[str, ...]]:
+    """(parameters, pretrained parameters, format, notes)."""
+    if any(name.startswith("bench-vector") for name in tensors):
+        raise DataError(f"{where} is a task vector of bench, not an expert")
+    tensors = {_stripped(name): tensor for name, tensor in tensors.items()}
+    numbered: dict[str, dict[int, Tensor]] = {"params": {}, "params0": {}}
+    for name, tensor in tensors.items():
+        match = re.fullmatch(r"(?:model\.)?(params0?)\.(\d+)", name)
+        if match:
+            numbered[match[1]][int(match[2])] = tensor
+    if numbered["params"] and numbered["params0"]:
+        base = names.from_numbers(numbered["params0"], where)
+        note = f"linearised {texts.get('model_name', 'model')}: evaluate as a tangent model"
+        return names.from_numbers(numbered["params"], where), base, "linearised", (note,)
+    if any(name.startswith(names.VISION) for name in tensors):
+        params = names.from_hf(tensors, where)
+        names.shape_of(params, where)
+        return params, None, "hf", () if "proj" in params else ("the image projection is not in the file: pretrained",)
+    for prefix, kind in (("model.visual.", "module"), ("visual.", "open_clip"), ("", "open_clip")):
+        params = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+        if "class_embedding" in params or (prefix and params):
+            params = {n: t for n, t in params.items() if t.dtype in FLOATS}
+            if prefix:
+                return params, None, kind, ()
+            text = (*names.TEXT_FIRST[1:], *names.TEXT_LAST)
+            return {n: t for n, t in params.items() if n not in text}, None, kind, ()
+    shown = json.dumps(sorted(tensors)[:3])
+    raise DataError(f"{where} holds no image tower that bench knows: its names begin with {shown}")
+
+
+def _stripped(name: str) -> str:
+    """Without the wrappers of training scripts: `state_dict.`, `module.`, `image_encoder.`."""
+    for prefix in ("state_dict.", "module.", "image_encoder."):
+        name = name.removeprefix(prefix)
+    return name
+
+
+def _float(params: Params) -> Params:
+    return {name: tensor.float().contiguous().clone() for name, tensor in params.items()}
+
+
+def _finite(params: Mapping[str, Any], where: str) -> None:
+    if not params:
+        raise DataError(f"{where} holds no parameters")
+    wrong = [n for n, t in params.items() if t.dtype not in FLOATS or not bool(torch.isfinite(t.float()).all())]
+    if wrong:
+        raise DataError(f"{where}: {len(wrong)} tensor(s) are not finite numbers, first {wrong[0]}")
