@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from methods.operator import Operator
-from methods.vectors import TaskVector, generator
+from methods.vectors import TaskVector, block, generator
 
 Law = Callable[[Operator], str | None]
 # One of each kind a tower has: 0-d, one entry, vector, wide, tall and square matrices, one row or column, convolution.
@@ -53,12 +53,49 @@ def _factors(vectors: Sequence[TaskVector]) -> list[dict[str, tuple[Tensor, Tens
     ]
 
 
-NEEDS: dict[str, Callable[[Sequence[TaskVector]], Any]] = {"factors": _factors}
+def _grams(vectors: Sequence[TaskVector]) -> list[dict[str, Tensor]]:
+    """A positive definite matrix for each layer's inputs that depends on the expert but not on its scale."""
+    return [{name: _gram(x) for name, x in vector.items() if x.ndim == 2} for vector in vectors]
+
+
+def _gram(x: Tensor) -> Tensor:
+    wide = x.double()
+    return wide.T @ wide / wide.square().sum().clamp(min=1e-30) + 0.1 * torch.eye(x.shape[1], dtype=torch.float64)
+
+
+def _grams_of(vectors: Sequence[TaskVector]) -> Callable[[TaskVector, int, int], dict[str, Tensor]]:
+    def grams_of(merged: TaskVector, task: int, number: int) -> dict[str, Tensor]:
+        return {n: _gram(x) for n, x in vectors[task].items() if x.ndim == 2 and block(n) == number}
+
+    return grams_of
+
+
+def _fisher(vectors: Sequence[TaskVector]) -> list[dict[str, Tensor]]:
+    return [
+        {name: x.double().square() / x.double().square().mean().clamp(min=1e-30) for name, x in vector.items()}
+        for vector in vectors
+    ]
+
+
+def _entropy(vectors: Sequence[TaskVector]) -> Callable[[TaskVector, int], Tensor]:
+    """Least where the merged vector is the average, so that there is something to learn."""
+    mean = {name: sum(v[name].float() for v in vectors) / len(vectors) for name in vectors[0]}
+    return lambda merged, step: torch.stack([(x - mean[name]).square().sum() for name, x in merged.items()]).sum()
+
+
+NEEDS: dict[str, Callable[[Sequence[TaskVector]], Any]] = {
+    "factors": _factors,
+    "grams": _grams,
+    "grams_of": _grams_of,
+    "fisher": _fisher,
+    "entropy": _entropy,
+}
 
 
 def run(operator: Operator, vectors: Sequence[TaskVector], **inputs: Any) -> list[TaskVector]:
     """The merged vectors: one, or one per task."""
-    merged = operator.merge(vectors, **(supplied(operator, vectors) | inputs))
+    few = {"iterations": 20} if "iterations" in operator.grid else {}  # laws hold at every step, so a few will do
+    merged = operator.merge(vectors, **(supplied(operator, vectors) | few | inputs))
     return merged if operator.per_task else [merged]
 
 

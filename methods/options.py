@@ -6,7 +6,7 @@ from typing import Any
 # Shares of something: 0 would keep nothing and more than 1 is not a share. Percentages are refused, not guessed.
 FRACTIONS = {"density", "fraction", "rank", "energy", "common", "ratio", "keep"}
 # Shares that may be zero.
-PORTIONS = {"drop", "top", "bottom", "epsilon", "off_diagonal", "threshold"}
+PORTIONS = {"drop", "top", "bottom", "epsilon", "off_diagonal", "threshold", "floor"}
 COUNTS = {"iterations", "agreement", "subspace"}
 POSITIVE = {"learning_rate"}
 CHOICES = {

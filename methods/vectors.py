@@ -5,6 +5,7 @@ names or shapes differ; nothing is skipped or padded in silence.
 """
 
 import hashlib
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
@@ -123,6 +124,15 @@ def chunks(vectors: Vectors, name: str, size: int = 1 << 15, stride: int = 1) ->
     flat = [vector[name].reshape(-1)[::stride] for vector in vectors]
     for start in range(0, flat[0].numel(), size):
         yield torch.stack([x[start : start + size] for x in flat])
+
+
+BLOCK = re.compile(r"\.(\d+)\.")
+
+
+def block(name: str) -> int | None:
+    """The transformer block a parameter belongs to (the first number between dots), None outside the blocks."""
+    found = BLOCK.search(name)
+    return int(found.group(1)) if found else None
 
 
 def count(vectors: Vectors) -> int:

@@ -2,6 +2,7 @@
 
 from methods.merging import (
     ace,
+    adamerging,
     average,
     breadcrumbs,
     cart,
@@ -11,14 +12,19 @@ from methods.merging import (
     dc_merge,
     della,
     doge_ta,
+    emr,
+    fisher,
     iso_c,
     iso_cts,
     karcher,
     magmax,
     model_stock,
     pcb,
+    regmean,
+    regmean_pp,
     sce,
     star,
+    tall_mask,
     task_arithmetic,
     ties,
     tsv_m,
@@ -29,6 +35,7 @@ from methods.operator import Operator
 MERGING: dict[str, Operator] = {
     operator.name: operator
     for operator in (
+        # data-free
         average.OPERATOR,
         task_arithmetic.OPERATOR,
         ties.OPERATOR,
@@ -54,5 +61,17 @@ MERGING: dict[str, Operator] = {
         wudi.OPERATOR,
         wudi.CLOSED,
         doge_ta.OPERATOR,
+        # calibration data
+        regmean.OPERATOR,
+        regmean_pp.OPERATOR,
+        fisher.OPERATOR,
+        # unlabelled test data
+        adamerging.TASK,
+        adamerging.LAYER,
+        adamerging.PP_TASK,
+        adamerging.PP_LAYER,
+        # task id at inference
+        emr.OPERATOR,
+        tall_mask.OPERATOR,
     )
 }

@@ -7,19 +7,9 @@ The official code searches the slope on validation at coefficient 1; here the sl
 and the scaling coefficient multiplies the whole, so coefficient 1 is the published formula.
 """
 
-import re
-
 from methods.modifiers.record import Modifier
 from methods.operator import MEANS
-from methods.vectors import TaskVector, Vectors, total
-
-BLOCK = re.compile(r"\.(\d+)\.")
-
-
-def block(name: str) -> int | None:
-    """The block a parameter belongs to, None outside the blocks."""
-    found = BLOCK.search(name)
-    return int(found.group(1)) if found else None
+from methods.vectors import TaskVector, Vectors, block, total
 
 
 def modify(merged: TaskVector, vectors: Vectors, *, lines_slope: float) -> TaskVector:
