@@ -96,7 +96,7 @@ def train(
 
     base = {name: value.detach().to(device) for name, value in pretrained.items()}
     leaves = way.start(base, generator(seed, "finetune start"), **options)
-    trainer = _Trainer(tower, way, options, penalty, recipe, base, leaves, head.to(device))
+    trainer = Trainer(tower, way, options, penalty, recipe, base, leaves, head.to(device), seed)
     order = batches(len(images), recipe.steps, recipe.batch_size, seed)
     shift, spread = (torch.as_tensor(x, dtype=torch.float32, device=device).reshape(1, 3, 1, 1) for x in (mean, std))
 
@@ -133,7 +133,7 @@ def rate(step: int, recipe: Recipe) -> float:
     return recipe.lr * 0.5 * (1 + math.cos(math.pi * share))
 
 
-class _Trainer:
+class Trainer:
     """The state of one run: leaves, optimiser, losses."""
 
     def __init__(
@@ -146,11 +146,12 @@ class _Trainer:
         base: dict[str, Tensor],
         leaves: dict[str, Tensor],
         head: Tensor,
+        seed: int,
     ) -> None:
         self.tower, self.way, self.options, self.recipe, self.base = tower, way, options, recipe, base
         self.penalty = penalty if recipe.strength > 0 else None
         self.leaves = {name: leaf.requires_grad_() for name, leaf in leaves.items()}
-        self.head = head
+        self.head, self.seed = head, seed
         # One kernel for all tensors; the plain loop over tensors costs a seventh of a step on the small tower.
         self.optimiser = torch.optim.AdamW(
             self.leaves.values(), lr=recipe.lr, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True
@@ -159,15 +160,17 @@ class _Trainer:
         self.last_penalty = torch.zeros((), device=head.device)
 
     def step(self, index: int, batch: Tensor, labels: Tensor) -> None:
-        grads, updates = self._gradients(index, batch, labels)
+        grads, updates = self.gradients(index, batch, labels)
         if self.penalty is not None:
             self.last_penalty = self.penalty.add_gradient(
-                updates or self._updates(),
+                updates or self.updates(),
                 self.way.gradients(grads, **self.options),
                 self.recipe.strength,
                 form=self.recipe.form,
                 penalised=self.recipe.penalised,
                 precision=self.recipe.penalty_precision,
+                sketch=self.recipe.sketch,
+                generator=generator(self.seed, "finetune sketch", index) if self.recipe.sketch else None,
             )
         for name, leaf in self.leaves.items():
             leaf.grad = grads[name]
@@ -176,14 +179,14 @@ class _Trainer:
         self.optimiser.step()
         self.optimiser.zero_grad()
 
-    def _gradients(self, index: int, batch: Tensor, labels: Tensor) -> tuple[dict[str, Tensor], dict[str, Update]]:
+    def gradients(self, index: int, batch: Tensor, labels: Tensor) -> tuple[dict[str, Tensor], dict[str, Update]]:
         """Gradients of the leaves by name, and the updates where they were needed on the way."""
         half = self.recipe.precision == "bfloat16"
         updates: dict[str, Update] = {}
         with torch.autocast(batch.device.type, torch.bfloat16, enabled=half):
             if self.way.tangent:
                 # With out = f0 + J tau, d loss / d tau = J^T d loss / d out: backward through f0 alone, at theta_0.
-                updates = self._updates()
+                updates = self.updates()
                 tangent = {name: u.dense() if isinstance(u, Factors) else u for name, u in updates.items()}
                 sources = {name: self.base[name].detach().requires_grad_() for name in tangent}
                 value, moved = self.tower.dual({**self.base, **sources}, tangent, batch)
@@ -198,7 +201,7 @@ class _Trainer:
         return dict(zip(sources, found, strict=True)), updates
 
     @torch.no_grad()
-    def _updates(self) -> dict[str, Update]:
+    def updates(self) -> dict[str, Update]:
         return self.way.updates(self.base, self.leaves, **self.options)
 
     def look(self, done: int) -> None:

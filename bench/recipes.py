@@ -42,6 +42,8 @@ class Recipe:
     """`matrices`: every trainable 2-D parameter, as released; `layers`: without positional_embedding and proj."""
     penalty_precision: PenaltyPrecision = "float32"
     """`mixed` multiplies in bfloat16 where that costs less than a thousandth of the penalty's gradient."""
+    sketch: int = 0
+    """Random probes from which OrthoReg's squared gradient is estimated; 0 computes it exactly."""
     rank: int = 8
     alpha: float = 8.0
 
@@ -69,6 +71,10 @@ class Recipe:
             "form": (self.form in ("frobenius", "squared"), "'frobenius' or 'squared'"),
             "penalised": (self.penalised in ("matrices", "layers"), "'matrices' or 'layers'"),
             "penalty_precision": (self.penalty_precision in ("float32", "mixed"), "'float32' or 'mixed'"),
+            "sketch": (
+                _whole(self.sketch) and (self.sketch == 0 or self.sketch >= 2),
+                "0, or a whole number from 2 on",
+            ),
             "rank": (_whole(self.rank) and self.rank >= 1, "a whole number, at least 1"),
             "alpha": (_number(self.alpha) and self.alpha > 0, "a number above 0"),
         }
@@ -80,7 +86,7 @@ class Recipe:
         """This recipe with every number that the built-in methods do not read put back to its default."""
         unread: set[str] = set()
         if not regularizer:
-            unread |= {"strength", "form", "penalised", "penalty_precision"}
+            unread |= {"strength", "form", "penalised", "penalty_precision", "sketch"}
         if finetuning in ("nonlinear", "tta", "att"):
             unread |= {"rank", "alpha"}
         defaults: dict[str, Any] = {f.name: f.default for f in fields(self) if f.name in unread}

@@ -17,51 +17,83 @@ A low-rank D = s B A is never formed. With P = B^T B, Q = A A^T (rank x rank):
 In mixed precision D G is a bfloat16 product while -D, the identity's share, is added exactly. With rho = ||G||^2 / tr G
 (the mean eigenvalue of G, weighted by itself) the gradient's relative error is about 2^-8 rho / (1 - rho): 1e-5 while
 updates are small. Above `SMALL` the matrix is done in float32, since near orthonormality D G and D cancel.
+
+A sketch of k probes replaces G by H = (S D)^T (S D) / k, S standard normal `[k, rows]`: 6 k rows columns operations
+for the gradient, 3 k / (2 columns) of the exact ones. H is unbiased, so the gradient 4 (D H - D) of the squared form
+is too, and
+
+    E || D H - D G ||^2 = (tr G tr G^2 + tr G^3) / k ,
+
+which for a flat spectrum of n eigenvalues rho is rho sqrt((n + 1) / k) of ||D||: harmless while updates are small (2 %
+at rho = 0.01, k = n / 4), useless near orthonormality. The value is unbiased too, by the moments of a Wishart matrix.
 """
 
 import torch
 from torch import Tensor
 
 from methods.factors import Factors
-from methods.regularizers.record import Regularizer, gram, weight
+from methods.regularizers.record import STRIPED, Regularizer, Settings, gram, weight
 
 SMALL = 0.2
 """Largest rho for bfloat16: a thousandth of the gradient."""
 
 
-def dense(update: Tensor, grad: Tensor, strength: float, form: str, mixed: bool) -> Tensor:
+def dense(update: Tensor, grad: Tensor, strength: float, settings: Settings) -> Tensor:
+    rows, columns = update.shape
+    extra = max(0, columns - rows) if settings.form == "squared" else 0
+    if settings.probes is not None and len(settings.probes) < min(rows, columns):
+        return _sketched(update, grad, strength, settings.probes) + extra
+    # Small matrices gain nothing from bfloat16: the casts cost as much as the product.
+    rough = _rough(update, grad, strength, settings.form) if settings.mixed and min(rows, columns) > STRIPED else None
+    return (rough if rough is not None else _exact(update, grad, strength, settings.form)) + extra
+
+
+def _exact(update: Tensor, grad: Tensor, strength: float, form: str) -> Tensor:
     wide = update.shape[0] < update.shape[1]
-    extra = update.shape[1] - update.shape[0] if wide and form == "squared" else 0
-    tall, grad = (update.T, grad.T) if wide else (update, grad)
-    rough = _rough(tall, grad, strength, form) if mixed else None
-    return (rough if rough is not None else _exact(tall, grad, strength, form)) + extra
-
-
-def _exact(tall: Tensor, grad: Tensor, strength: float, form: str) -> Tensor:
-    excess = gram(tall)
+    excess = gram(update.T if wide else update)
     excess.diagonal().sub_(1)
     value, factor = weight(torch.linalg.vector_norm(excess).square(), strength, form)
-    grad.addmm_(tall, excess.mul_(4 * factor))
+    excess.mul_(4 * factor)
+    if wide:
+        grad.addmm_(excess, update)
+    else:
+        grad.addmm_(update, excess)
     return value
 
 
-def _rough(tall: Tensor, grad: Tensor, strength: float, form: str) -> Tensor | None:
+def _rough(update: Tensor, grad: Tensor, strength: float, form: str) -> Tensor | None:
     """The same with bfloat16 products, or None, and nothing changed, where they would be too coarse."""
-    trace, columns = torch.linalg.vector_norm(tall).square(), tall.shape[1]
-    if float(trace) > SMALL * columns:  # the mean eigenvalue is at most rho: no need to look further
+    smaller, wide = min(update.shape), update.shape[0] < update.shape[1]
+    trace = float(torch.linalg.vector_norm(update)) ** 2
+    if trace > SMALL * smaller:  # the mean eigenvalue is at most rho: no need to look further
         return None
-    half = tall.bfloat16()
-    product = gram(half)
+    half = update.bfloat16()
+    product = gram(half.T if wide else half)
     square = torch.linalg.vector_norm(product, dtype=torch.float32).square()
-    if not float(square) <= SMALL * float(trace):
+    if float(square) > SMALL * trace:
         return None
-    value, factor = weight(square - 2 * trace + columns, strength, form)
-    grad.add_((half @ product).to(grad.dtype).sub_(tall).mul_(4 * factor))
+    value, factor = weight(square - 2 * trace + smaller, strength, form)
+    product.mul_(4 * factor)
+    grad.add_(product @ half if wide else half @ product)
+    grad.add_(update, alpha=-4 * float(factor))
     return value
 
 
-def factored(update: Factors, grad: Factors, strength: float, form: str) -> Tensor:
-    b, a, scale = update
+def _sketched(update: Tensor, grad: Tensor, strength: float, probes: Tensor) -> Tensor:
+    """Squared form. W = k H has E tr W^2 = k (k + 1) tr G^2 + k tr(G)^2 and E tr(W)^2 = k^2 tr(G)^2 + 2 k tr G^2."""
+    wide, k = update.shape[0] < update.shape[1], len(probes)
+    tall, tall_grad = (update.T, grad.T) if wide else (update, grad)
+    seen = probes[:, : len(tall)] @ tall
+    tall_grad.addmm_(tall @ seen.T, seen, alpha=4 * strength / k)
+    grad.add_(update, alpha=-4 * strength)
+    inner = (seen @ seen.T).double()
+    square = (inner.square().sum() - inner.trace().square() / k) / ((k + 2) * (k - 1))
+    trace = torch.linalg.vector_norm(update).double().square()
+    return (square - 2 * trace + tall.shape[1]).to(update.dtype)
+
+
+def factored(update: Factors, grad: Factors, strength: float, settings: Settings) -> Tensor:
+    (b, a, scale), form = update, settings.form
     columns, smaller = a.shape[1], min(b.shape[0], a.shape[1])
     p, q = grams(b, a, scale)
     m = p @ q
@@ -78,4 +110,4 @@ def grams(b: Tensor, a: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     return scale * (b.T @ b).double(), scale * (a @ a.T).double()
 
 
-REGULARIZER = Regularizer("orthoreg", "Orthonormal updates", "arXiv:2604.17078", dense, factored)
+REGULARIZER = Regularizer("orthoreg", "Orthonormal updates", "arXiv:2604.17078", dense, factored, sketches=True)

@@ -11,7 +11,7 @@ the smaller side (rows where the matrix is wide), as the released code does. So 
 from torch import Tensor
 
 from methods.factors import Factors
-from methods.regularizers.record import Regularizer, weight
+from methods.regularizers.record import Regularizer, Settings, weight
 
 
 def by_rows(rows: int, columns: int, form: str) -> bool:
@@ -19,7 +19,8 @@ def by_rows(rows: int, columns: int, form: str) -> bool:
     return form == "frobenius" and rows < columns
 
 
-def dense(update: Tensor, grad: Tensor, strength: float, form: str, mixed: bool) -> Tensor:
+def dense(update: Tensor, grad: Tensor, strength: float, settings: Settings) -> Tensor:
+    form = settings.form
     along = 1 if by_rows(update.shape[0], update.shape[1], form) else 0
     excess = update.square().sum(dim=along, keepdim=True) - 1
     value, factor = weight(excess.square().sum(), strength, form)
@@ -27,9 +28,9 @@ def dense(update: Tensor, grad: Tensor, strength: float, form: str, mixed: bool)
     return value
 
 
-def factored(update: Factors, grad: Factors, strength: float, form: str) -> Tensor:
+def factored(update: Factors, grad: Factors, strength: float, settings: Settings) -> Tensor:
     """Column j of D = s B A has the squared norm `s^2 a_j^T (B^T B) a_j`; rows by symmetry, with B and A exchanged."""
-    b, a, scale = update
+    (b, a, scale), form = update, settings.form
     if by_rows(b.shape[0], a.shape[1], form):
         return _columns(a.T, b.T, scale, grad.a.T, grad.b.T, strength, form)
     return _columns(b, a, scale, grad.b, grad.a, strength, form)

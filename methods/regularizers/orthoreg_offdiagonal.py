@@ -15,11 +15,11 @@ from torch import Tensor
 from methods.factors import Factors
 from methods.regularizers.orthoreg import grams
 from methods.regularizers.orthoreg_diagonal import by_rows
-from methods.regularizers.record import Regularizer, gram, weight
+from methods.regularizers.record import Regularizer, Settings, gram, weight
 
 
-def dense(update: Tensor, grad: Tensor, strength: float, form: str, mixed: bool) -> Tensor:
-    rows, columns = update.shape
+def dense(update: Tensor, grad: Tensor, strength: float, settings: Settings) -> Tensor:
+    (rows, columns), form = update.shape, settings.form
     wide = rows < columns
     tall, tall_grad = (update.T, grad.T) if wide else (update, grad)
     product = gram(tall)
@@ -35,8 +35,8 @@ def dense(update: Tensor, grad: Tensor, strength: float, form: str, mixed: bool)
     return value
 
 
-def factored(update: Factors, grad: Factors, strength: float, form: str) -> Tensor:
-    b, a, scale = update
+def factored(update: Factors, grad: Factors, strength: float, settings: Settings) -> Tensor:
+    (b, a, scale), form = update, settings.form
     if by_rows(b.shape[0], a.shape[1], form):
         return _columns(a.T, b.T, scale, grad.a.T, grad.b.T, strength, form)
     return _columns(b, a, scale, grad.b, grad.a, strength, form)

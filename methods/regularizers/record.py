@@ -1,48 +1,66 @@
 """The record of a regulariser: a penalty on weight updates, with its gradient in closed form."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from methods.factors import Factors, Update
 
-FORMS = ("frobenius", "squared")
-PRECISIONS = ("float32", "mixed")
+CHOICES = {
+    "form": ("frobenius", "squared"),
+    "penalised": ("matrices", "layers"),
+    "precision": ("float32", "mixed"),
+}
+"""Options with a fixed set of values; the first is the default."""
+
+# Tables and projections that are stored as matrices but are no layer inside the blocks.
+NOT_LAYERS = ("positional_embedding", "proj")
 
 # Below this many columns a Gram matrix is one product: its strips would be too thin to pay.
 STRIPED = 128
 
-# Tables and projections that are stored as matrices but are no layer inside the blocks.
-NOT_LAYERS = ("positional_embedding", "proj")
+
+@dataclass(frozen=True)
+class Settings:
+    """How one call computes: see `Regularizer.add_gradient`. `probes` is `[sketch, rows]` standard normal, or None."""
+
+    form: str
+    mixed: bool
+    probes: Tensor | None
 
 
 @dataclass(frozen=True, eq=False)
 class Regularizer:
     """A penalty `sum over matrices of penalty(update)`.
 
-    `dense(update, grad, strength, form, mixed)` and `factored(update, grad, strength, form)` serve one matrix each:
-    they add `strength` times the gradient to `grad` in place and return the value (without the strength), 0-d.
+    `dense(update, grad, strength, settings)` and `factored(...)` serve one matrix each: they add `strength` times the
+    gradient to `grad` in place and return the value (without the strength) as a 0-d tensor.
     """
 
     name: str
     title: str
     paper: str
-    dense: Callable[..., Tensor]
-    factored: Callable[..., Tensor]
+    dense: Callable[[Tensor, Tensor, float, Settings], Tensor]
+    factored: Callable[[Factors, Factors, float, Settings], Tensor]
+    options: Mapping[str, Any] = field(default_factory=lambda: {**{k: v[0] for k, v in CHOICES.items()}, "sketch": 0})
+    sketches: bool = False  # `dense` can use probes
     version: int = 1  # raised when the gradients change
 
     @torch.no_grad()
     def add_gradient(
         self,
         updates: Mapping[str, Update],
-        grads: Mapping[str, Update],
+        grads: Mapping[str, Any],
         strength: float,
         *,
         form: str = "frobenius",
         penalised: str = "matrices",
         precision: str = "float32",
+        sketch: int = 0,
+        generator: Generator | None = None,
     ) -> Tensor:
         """Add the penalty's gradient times `strength` to `grads` in place; return its value, 0-d, unweighted.
 
@@ -53,26 +71,42 @@ class Regularizer:
         nothing, and the projection is no layer of a block; `penalised="layers"` leaves these two out.
 
         `precision="mixed"` lets a regulariser multiply in bfloat16 where its rounding stays below a thousandth of the
-        gradient (see `methods.regularizers.orthoreg`); it pays where the processor has bfloat16 products.
+        gradient, and `sketch=k` lets it estimate from k random probes of `generator` (on the CPU): see
+        `methods.regularizers.orthoreg` for both.
         """
-        for option, value, known in (
-            ("form", form, FORMS),
-            ("penalised", penalised, ("matrices", "layers")),
-            ("precision", precision, PRECISIONS),
-        ):
-            if value not in known:
-                raise ValueError(f"{self.name}: {option} {value!r} is unknown; give {known[0]!r} or {known[1]!r}")
-        values = []
-        for name, update in updates.items():
-            if penalised == "layers" and name in NOT_LAYERS:
-                continue
-            if isinstance(update, Factors):
-                values.append(self.factored(update, grads[name], strength, form))
-            elif update.ndim == 2:
-                values.append(self.dense(update, grads[name], strength, form, precision == "mixed"))
-        if not values:
+        given = {"form": form, "penalised": penalised, "precision": precision}
+        for option, (first, second) in CHOICES.items():
+            if given[option] not in (first, second):
+                raise ValueError(f"{self.name}: {option} {given[option]!r} is unknown; give {first!r} or {second!r}")
+        chosen = {
+            name: update
+            for name, update in updates.items()
+            if (isinstance(update, Factors) or update.ndim == 2) and not (penalised == "layers" and name in NOT_LAYERS)
+        }
+        if not chosen:
             raise ValueError(f"{self.name}: no matrix among the {len(updates)} updates; this method trains none")
+        settings = Settings(form, precision == "mixed", self._probes(chosen, form, sketch, generator))
+        values = []
+        for name, update in chosen.items():
+            if isinstance(update, Factors):
+                values.append(self.factored(update, grads[name], strength, settings))
+            else:
+                values.append(self.dense(update, grads[name], strength, settings))
         return torch.stack(values).sum()
+
+    def _probes(
+        self, updates: Mapping[str, Update], form: str, sketch: int, generator: Generator | None
+    ) -> Tensor | None:
+        """One set for all matrices: each takes as many entries of a probe as it has rows."""
+        if sketch == 0:
+            return None
+        if not self.sketches or form != "squared" or sketch < 2:
+            raise ValueError(f"{self.name}: sketch {sketch} with form {form!r}; orthoreg takes 2 or more, when squared")
+        matrices = [u for u in updates.values() if isinstance(u, Tensor)]
+        if not matrices:
+            return None  # low-rank updates are exact and cheaper still
+        probes = torch.randn(sketch, max(max(u.shape) for u in matrices), generator=generator)
+        return probes.to(matrices[0])
 
 
 def gram(x: Tensor) -> Tensor:

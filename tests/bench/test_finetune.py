@@ -264,3 +264,14 @@ def test_refusals(task):
         run((tower, params, head, images, labels[:5]))
     with pytest.raises(BenchError, match="a label is 3, the head has 3 classes"):
         run((tower, params, head[:3], images, labels))
+
+
+def test_sketched_penalty_is_seeded_and_resumes(task):
+    recipe = dataclasses.replace(RECIPE, strength=0.3, form="squared", sketch=3)
+    whole, again = (run(task, recipe, regulariser="orthoreg") for _ in range(2))
+    assert_close(whole.delta, again.delta, rtol=0, atol=0)
+    memory = Memory(every=4, stop=True)
+    with pytest.raises(KeyboardInterrupt):
+        run(task, recipe, regulariser="orthoreg", checkpoint=memory)
+    memory.stop = False
+    assert_close(run(task, recipe, regulariser="orthoreg", checkpoint=memory).delta, whole.delta, rtol=0, atol=0)

@@ -27,6 +27,7 @@ from bench.recipes import Recipe
         ("form", "cubed", "'frobenius' or 'squared'"),
         ("penalised", "all", "'matrices' or 'layers'"),
         ("penalty_precision", "bfloat16", "'float32' or 'mixed'"),
+        ("sketch", 1, "0, or a whole number from 2 on"),
         ("rank", 0, "a whole number, at least 1"),
         ("alpha", 0.0, "a number above 0"),
     ],

@@ -203,3 +203,42 @@ def test_mixed_precision_stays_below_its_stated_error(form, shape, sigma, error)
     )
     close(grad, 1e3 * wanted, error)
     assert_close(ours.double(), value.detach(), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(9, 6), (6, 9)], ids=str)
+def test_sketch_is_unbiased_with_the_stated_variance(shape):
+    """Mean of many draws against the exact gradient and value, in standard errors; mean square against the formula."""
+    update, draws, probes = draw(*shape, scale=0.3), 4000, 4
+    value = formula("orthoreg", "squared", update.requires_grad_())
+    (wanted,) = torch.autograd.grad(value, update)
+    update = update.detach()
+    small = update.T @ update if shape[0] > shape[1] else update @ update.T
+    variance = 16 * (small.trace() * (small @ small).trace() + (small @ small @ small).trace()) / probes
+
+    source, total, squares, values = torch.Generator().manual_seed(0), torch.zeros(shape), 0.0, []
+    for _ in range(draws):
+        grad = torch.zeros(shape)
+        ours = REGULARIZERS["orthoreg"].add_gradient(
+            {"w": update.float()}, {"w": grad}, 1.0, form="squared", sketch=probes, generator=source
+        )
+        total += grad
+        squares += float((grad - wanted).square().sum())
+        values.append(float(ours))
+    assert squares / draws == pytest.approx(float(variance), rel=0.1)
+    assert (total / draws - wanted).norm() < 3 * math.sqrt(variance / draws)
+    spread = torch.tensor(values).std().item() / math.sqrt(draws)
+    assert sum(values) / draws == pytest.approx(value.item(), abs=4 * spread)
+
+
+def test_sketch_is_exact_where_it_has_no_fewer_probes_than_columns():
+    update, exact, sketched = {"w": draw(9, 4).float()}, {"w": torch.zeros(9, 4)}, {"w": torch.zeros(9, 4)}
+    regularizer = REGULARIZERS["orthoreg"]
+    regularizer.add_gradient(update, exact, 1.0, form="squared")
+    regularizer.add_gradient(update, sketched, 1.0, form="squared", sketch=4, generator=torch.Generator())
+    assert_close(sketched, exact, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("name", "form"), [("orthoreg", "frobenius"), ("orthoreg_diagonal", "squared")])
+def test_sketch_is_refused_where_it_would_be_biased(name, form):
+    with pytest.raises(ValueError, match="orthoreg takes 2 or more, when squared"):
+        REGULARIZERS[name].add_gradient({"w": torch.eye(3)}, {"w": torch.eye(3)}, 1.0, form=form, sketch=8)

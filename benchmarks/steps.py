@@ -1,0 +1,198 @@
+"""What one training step costs: plain, with OrthoReg, in the tangent space; against the ways others compute them.
+
+    python benchmarks/steps.py [--rounds 15] [--skip-large]        about 4 minutes on one core, no download
+
+Every way does the same whole step (forward, loss, backward, clipping, AdamW) on the same batch. The ways take turns, so
+that load on the machine hits all of them; times are process-CPU time, ratios are medians of the rounds' ratios. `floor`
+is the way's own floating-point operations (counted) at the measured peak of a large float32 product.
+"""
+
+import argparse
+import json
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from open_clip.transformer import QuickGELU, VisionTransformer
+from torch import Tensor
+from torch.func import functional_call, jvp
+from torch.utils.flop_counter import FlopCounterMode
+
+from bench.finetune import Trainer
+from bench.recipes import Recipe
+from methods.factors import Factors
+from methods.finetuning import FINETUNING
+from methods.regularizers import REGULARIZERS
+from methods.tower import Tower
+from methods.tower.reference import forward_mode
+from methods.vectors import generator
+
+RESULTS = Path(__file__).parent / "results" / "steps.json"
+
+# The counter knows `addmm` but not its in-place form.
+IN_PLACE = {torch.ops.aten.addmm_: lambda out, x, y, **_: 2 * x[0] * x[1] * y[1]}
+
+Way = Callable[[], None]
+
+
+class AutogradPenalty(Trainer):
+    """The penalty as the released code has it: in the loss, on dense updates, differentiated by autograd."""
+
+    def gradients(self, index: int, batch: Tensor, labels: Tensor) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        features = self.tower(self.way.weights(self.base, self.leaves, **self.options), batch)
+        loss = F.cross_entropy(F.normalize(features, dim=-1) @ self.head.T, labels)
+        updates = self.way.updates(self.base, self.leaves, **self.options)
+        dense = [u.scale * u.b @ u.a if isinstance(u, Factors) else u for u in updates.values()]
+        loss = loss + self.recipe.strength * sum(released_penalty(d) for d in dense if d.ndim == 2)
+        found = torch.autograd.grad(loss, list(self.leaves.values()))
+        return dict(zip(self.leaves, found, strict=True)), {}
+
+
+class JvpThenBackward(Trainer):
+    """The linearised model as the released code has it: a jvp in the forward pass, differentiated as a whole."""
+
+    def gradients(self, index: int, batch: Tensor, labels: Tensor) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        tangent = {name: leaf - self.base[name] for name, leaf in self.leaves.items()}
+        module = self.tower.module.train()  # the fused eval path of nn.MultiheadAttention has no forward derivative
+        with forward_mode():
+            value, moved = jvp(lambda p: functional_call(module, p, (batch,)), (self.base,), (tangent,))
+        loss = F.cross_entropy(F.normalize(value + moved, dim=-1) @ self.head.T, labels)
+        found = torch.autograd.grad(loss, list(self.leaves.values()))
+        return dict(zip(self.leaves, found, strict=True)), {}
+
+
+def released_penalty(d: Tensor) -> Tensor:
+    """`||G - I||_F` on the smaller side."""
+    gram = d @ d.T if d.shape[0] < d.shape[1] else d.T @ d
+    return torch.linalg.matrix_norm(gram - torch.eye(len(gram)))
+
+
+def ways(visual: VisionTransformer, batch_size: int, spread: float) -> dict[str, Way]:
+    """Every way to take one step, by name, all with updates of standard deviation `spread`."""
+    embed, size = visual.proj.shape[1], visual.image_size[0]
+    draw = torch.Generator().manual_seed(0)
+    batch = torch.randn(batch_size, 3, size, size, generator=draw)
+    labels = torch.randint(0, 10, (batch_size,), generator=draw)
+    head = 30 * F.normalize(torch.randn(10, embed, generator=draw), dim=-1)
+    base = {name: p.detach() for name, p in visual.named_parameters()}
+    plain = Recipe(steps=1_000_000, batch_size=batch_size, lr=1e-9)  # so small that every round does the same work
+    regular = replace(plain, strength=1e-3)
+
+    def step(method: str, recipe: Recipe, kind: type[Trainer] = Trainer, fast: bool = True) -> Way:
+        way = FINETUNING[method]
+        options = {n: getattr(recipe, n) for n in way.options}
+        leaves = way.start(base, generator(0, "finetune start"), **options)
+        for leaf in leaves.values():
+            leaf.add_(torch.randn(leaf.shape, generator=draw), alpha=spread)
+        penalty = REGULARIZERS["orthoreg"] if kind is Trainer else None
+        trainer = kind(Tower(visual, fast=fast), way, options, penalty, recipe, base, leaves, head, 0)
+        trainer.losses = torch.zeros(1)
+        return lambda: trainer.step(0, batch, labels)
+
+    half: dict[str, Any] = {"precision": "bfloat16"}
+    return {
+        "plain": step("nonlinear", plain),
+        "plain, open_clip's module": step("nonlinear", plain, fast=False),
+        "plain, bfloat16": step("nonlinear", replace(plain, **half)),
+        "orthoreg": step("nonlinear", regular),
+        "orthoreg, mixed": step("nonlinear", replace(regular, penalty_precision="mixed")),
+        "orthoreg, sketch 64": step("nonlinear", replace(regular, form="squared", sketch=64)),
+        "orthoreg, autograd": step("nonlinear", regular, AutogradPenalty),
+        "tangent": step("tta", plain),
+        "tangent, orthoreg": step("tta", regular),
+        "tangent, bfloat16": step("tta", replace(plain, **half)),
+        "tangent, torch.func": step("tta", plain, JvpThenBackward, fast=False),
+        "att": step("att", plain),
+        "att, orthoreg": step("att", regular),
+        "lora": step("lora", plain),
+        "lora, orthoreg": step("lora", regular),
+        "lora, orthoreg, autograd": step("lora", regular, AutogradPenalty),
+    }
+
+
+def measure(table: dict[str, Way], rounds: int, peak: float) -> dict[str, dict[str, float]]:
+    """Medians of interleaved rounds; `added` is the time above the same method's step without the penalty."""
+    times: dict[str, list[float]] = {name: [] for name in table}
+    flops = {}
+    for name, way in table.items():
+        with FlopCounterMode(display=False, custom_mapping=IN_PLACE) as counter:
+            way()
+        flops[name] = counter.get_total_flops()
+    for _ in range(rounds):
+        for name, way in table.items():
+            start = time.process_time()
+            way()
+            times[name].append(time.process_time() - start)
+    out = {}
+    for name, found in times.items():
+        row = {
+            "milliseconds": 1e3 * median(found),
+            "times_plain": median(a / b for a, b in zip(found, times["plain"], strict=True)),
+            "gigaflops": flops[name] / 1e9,
+            "floor_milliseconds": 1e3 * flops[name] / peak,
+        }
+        without = name.split(", orthoreg")[0] if ", orthoreg" in name else "plain"
+        if "orthoreg" in name:
+            row["times_without"] = median(a / b for a, b in zip(found, times[without], strict=True))
+            row["added_milliseconds"] = 1e3 * median(a - b for a, b in zip(found, times[without], strict=True))
+        out[name] = {key: round(value, 3) for key, value in row.items()}
+    return out
+
+
+def peak_flops() -> float:
+    """Floating-point operations a second of a 1024-cubed float32 product."""
+    x, y, times = torch.randn(1024, 1024), torch.randn(1024, 1024), []
+    for _ in range(12):
+        start = time.process_time()
+        x @ y
+        times.append(time.process_time() - start)
+    return 2 * 1024**3 / min(times)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--large-batch", type=int, default=16)
+    parser.add_argument("--skip-large", action="store_true", help="leave the ViT-B-32 tower out")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    given = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    peak = peak_flops()
+    report: dict[str, Any] = {
+        "machine": {"processor": platform.processor() or platform.machine(), "threads": 1, "gigaflops": peak / 1e9},
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+    }
+    # Spread: the largest singular value is about 0.14 on mini and 0.01 on ViT-B-32, as in the middle of a run.
+    mini = VisionTransformer(32, 8, 256, 2, 4, 4.0, output_dim=128)
+    report["mini, batch 32"] = measure(ways(mini, 32, 3e-3), given.rounds, peak)
+    report["mini, batch 32, near orthonormal"] = measure(
+        {k: w for k, w in ways(mini, 32, 0.05).items() if k in ("plain", "orthoreg", "orthoreg, mixed")},
+        given.rounds,
+        peak,
+    )
+    if not given.skip_large:
+        large = VisionTransformer(224, 32, 768, 12, 12, 4.0, output_dim=512, act_layer=QuickGELU)
+        report[f"ViT-B-32, batch {given.large_batch}"] = measure(
+            ways(large, given.large_batch, 1e-4), max(3, given.rounds // 4), peak
+        )
+    for title, rows in report.items():
+        if title in ("machine", "versions"):
+            continue
+        print(f"\n{title:44s}    ms  x plain   floor   added")
+        for name, row in rows.items():
+            added = f"{row['added_milliseconds']:8.2f}" if "added_milliseconds" in row else ""
+            times = f"{row['milliseconds']:10.2f}{row['times_plain']:7.2f}{row['floor_milliseconds']:10.2f}"
+            print(f"  {name:38s}{times}{added}")
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    given.out.write_text(json.dumps(report, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
