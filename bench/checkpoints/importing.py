@@ -35,6 +35,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         "trained on all training images, 4,000 steps: validation images were seen",
     ),
     "knots": ("LoRA rank 16 on a Hugging Face model; stored Cars accuracies look contaminated",),
+    "hugging_face": (),
     "open_clip": (),
 }
 
@@ -81,7 +82,7 @@ def import_expert(path: Path, family: str | None = None, *, sha256: str = "") ->
         texts = {n: t for n, t in found.items() if isinstance(t, str)}
     params, base, kind, notes = _recognise(tensors, texts, path.name)
     _finite(params, path.name)
-    family = family or ("fusionbench" if kind == "hf" else "tta" if kind in ("module", "linearised") else "open_clip")
+    family = family or _family(kind, params)
     return Imported(_float(params), base and _float(base), kind, family, path.name, digest, (*notes, *FAMILIES[family]))
 
 
@@ -157,6 +158,13 @@ def _recognise(
             return {n: t for n, t in params.items() if n not in text}, None, kind, ()
     shown = json.dumps(sorted(tensors)[:3])
     raise DataError(f"{where} holds no image tower that bench knows: its names begin with {shown}")
+
+
+def _family(kind: str, params: Params) -> str:
+    """The likeliest maker: FusionBench's models are Hugging Face towers without projection."""
+    if kind == "hf":
+        return "hugging_face" if "proj" in params else "fusionbench"
+    return "tta" if kind in ("module", "linearised") else "open_clip"
 
 
 def _stripped(name: str) -> str:

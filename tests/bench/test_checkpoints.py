@@ -147,7 +147,9 @@ def test_whole_hugging_face_clip_drops_the_text_tower(tmp_path: Path) -> None:
     theirs["text_model.final_layer_norm.weight"] = torch.ones(4)
     theirs["logit_scale"] = torch.tensor(4.6)
     safetensors.torch.save_file(theirs, tmp_path / "clip.safetensors")
-    same(checkpoints.import_expert(tmp_path / "clip.safetensors").params, towers.visual(model))
+    expert = checkpoints.import_expert(tmp_path / "clip.safetensors")
+    same(expert.params, towers.visual(model))
+    assert expert.family == "hugging_face"
 
 
 def test_export_and_import_are_inverse_for_both_formats(tmp_path: Path) -> None:
@@ -236,7 +238,7 @@ def test_another_architecture_is_named_when_subtracting(tmp_path: Path) -> None:
     ):
         checkpoints.task_vector(expert, wider)
     deeper = params | {"transformer.resblocks.2.ln_1.weight": torch.ones(128)}
-    with pytest.raises(DataError, match="resblocks.2.ln_1.weight is missing"):
+    with pytest.raises(DataError, match=r"resblocks\.2\.ln_1\.weight is missing"):
         checkpoints.task_vector(expert, deeper)
 
 
@@ -255,7 +257,7 @@ def test_files_that_are_no_experts(tmp_path: Path) -> None:
         checkpoints.import_expert(tmp_path / "x.safetensors")
     numbers = {f"model.{kind}.{i}": torch.ones(2) for kind in ("params", "params0") for i in range(38)}
     torch.save(numbers, tmp_path / "n.pt")
-    with pytest.raises(DataError, match="has another architecture|not a linearised"):
+    with pytest.raises(DataError, match=r"has another architecture|not a linearised"):
         checkpoints.import_expert(tmp_path / "n.pt")
 
 

@@ -301,6 +301,15 @@ def good(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return path.read_bytes()
 
 
+def outcome(path: Path) -> str:
+    """The refusal, or nothing when the file was read; any other exception fails the test."""
+    try:
+        import_expert(path)
+    except DataError as error:
+        return str(error)
+    return ""
+
+
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_truncated_and_flipped_files_load_or_are_refused_in_one_line(
@@ -311,10 +320,7 @@ def test_truncated_and_flipped_files_load_or_are_refused_in_one_line(
         if content:
             content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     (tmp_path / "x.pt").write_bytes(content)
-    try:
-        import_expert(tmp_path / "x.pt")
-    except DataError as error:
-        assert "\n" not in str(error)
+    assert "\n" not in outcome(tmp_path / "x.pt")
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -328,7 +334,4 @@ def test_damaged_safetensors_load_or_are_refused_in_one_line(tmp_path: Path, dat
         if content:
             content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
     (tmp_path / "x.safetensors").write_bytes(content)
-    try:
-        import_expert(tmp_path / "x.safetensors")
-    except DataError as error:
-        assert "\n" not in str(error)
+    assert "\n" not in outcome(tmp_path / "x.safetensors")
