@@ -1,0 +1,5 @@
+"""The command `bench`. Each verb imports what it needs when it runs, so that `--help` and reading verbs answer at once."""
+
+from bench.cli.app import main
+
+__all__ = ["main"]

@@ -1,0 +1,117 @@
+"""The Typer application, and what becomes of errors: one line on stderr and an exit code.
+
+0 done, 1 some cells failed or a check found something, 2 wrong usage or anything the user can mend, 70 a bug, 130
+interrupted.
+"""
+
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated, NoReturn
+
+import typer
+
+from bench import __version__
+from bench.cli import data, files, look, results, run
+from bench.errors import BenchError
+
+DONE, FOUND, USAGE, BUG, INTERRUPTED = 0, 1, 2, 70, 130
+
+app = typer.Typer(
+    name="bench",
+    help="Which way of fine-tuning and which way of merging give the best multi-task model, and is the difference real?",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+for group in (run, look, results, data, files):
+    group.register(app)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"bench {__version__}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", callback=_version, is_eager=True)
+    ] = False,
+    traceback_: Annotated[bool, typer.Option("--traceback", help="Show the whole traceback of an error.")] = False,
+) -> None:
+    """Options that come before the verb; without a verb, the help."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit."""
+    sys.exit(call(sys.argv[1:] if arguments is None else arguments))
+
+
+def call(arguments: Sequence[str]) -> int:
+    """Run the command line; the exit code. `--traceback` counts wherever it stands."""
+    shown = "--traceback" in arguments or os.environ.get("BENCH_TRACEBACK", "") not in ("", "0")
+    arguments = [a for a in arguments if a != "--traceback"]
+    try:
+        code = app(args=arguments, prog_name="bench", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else DONE
+    except KeyboardInterrupt:
+        return _say(arguments, "interrupted", INTERRUPTED)
+    except BrokenPipeError:  # `bench ls | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except Exception as error:
+        if shown and not hasattr(error, "format_message"):
+            traceback.print_exc()
+        message, code = explain(error)
+        return _say(arguments, message, code)
+
+
+def explain(error: Exception) -> tuple[str, int]:
+    """One line for people and the exit code."""
+    if hasattr(error, "format_message"):  # a usage error of Typer; its classes are not public
+        first = (str(error.format_message()).splitlines() or ["wrong usage"])[0]
+        return first.replace("Value error, ", "").replace("(Possible options:", "(did you mean"), USAGE
+    if isinstance(error, BenchError):
+        return str(error), USAGE
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"no space left on the disk ({error.filename or 'while writing'}); free some and run again", USAGE
+    if isinstance(error, ValueError) and _raised_in_methods(error):
+        return str(error), USAGE
+    first = (str(error).splitlines() or [""])[0]
+    return f"{type(error).__name__}: {first}; this is a bug, --traceback shows where", BUG
+
+
+def _raised_in_methods(error: BaseException) -> bool:
+    """`methods/` says what is wrong with its input by ValueError; anywhere else that is a bug."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return trace is not None and str(trace.tb_frame.f_globals.get("__name__", "")).startswith("methods.")
+
+
+def _say(arguments: Sequence[str], message: str, code: int) -> int:
+    verb = " ".join(["bench", *_verb(arguments)])
+    print(f"{verb}: {message}", file=sys.stderr)
+    return code
+
+
+def _verb(arguments: Sequence[str]) -> list[str]:
+    """`run`, or `leaderboard build`: as much of the command line as is a verb."""
+    found: list[str] = []
+    level: typer.Typer | None = app
+    for word in (a for a in arguments if not a.startswith("-")):
+        groups = {g.name: g.typer_instance for g in level.registered_groups} if level else {}
+        verbs = {c.name or c.callback.__name__ for c in level.registered_commands if c.callback} if level else set()
+        if word not in verbs and word not in groups:
+            break
+        found.append(word)
+        level = groups.get(word)
+    return found

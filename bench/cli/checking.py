@@ -1,0 +1,53 @@
+"""`bench check FILE`: the laws of every operator in a user's file, then the smoke grid with it in a scratch store."""
+
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from bench import contract, driver, grid, registry, suites
+from bench.cli.summary import top
+from bench.errors import BenchError
+from bench.progress import Progress
+from bench.store import Store
+
+
+def check_file(file: str, *, quick: bool = False) -> list[dict[str, Any]]:
+    """One report for each operator in `file`: name, problems (one line each), and what the smoke run gave."""
+    path = str(Path(file).resolve())
+    before = registry.load()
+    with_file = registry.load([path])
+    mine = {name: op for name, op in with_file.operators.items() if name not in before.operators}
+    if not mine:
+        raise BenchError(f"{file}: no merging operator in it; assign an Operator at module level")
+    reports = [{"name": name, "problems": contract.broken(op), "smoke": ""} for name, op in mine.items()]
+    sound = [report["name"] for report in reports if not report["problems"]]
+    if sound and not quick:
+        found = _smoke(path, sound, with_file)
+        for report in reports:
+            line = found.get(report["name"], "")
+            if line.startswith("failed"):
+                report["problems"].append(f"{report['name']}: {line}")
+            else:
+                report["smoke"] = line
+    return reports
+
+
+def _smoke(path: str, operators: list[str], known: registry.Registry) -> dict[str, str]:
+    chosen = grid.grid("smoke")
+    cells = grid.plan(
+        suites.load(chosen.suite), chosen, registry.facts(known), finetuning=("nonlinear",), operators=operators
+    )
+    with tempfile.TemporaryDirectory(prefix="bench-check-") as folder:
+        store = Store(folder)
+        state = driver.schedule(cells, store)
+        session = partial(driver.open_session, {"store": folder, "include": (path,)})
+        driver.run(
+            state, store, session, progress=Progress(state, quiet=True), workers=driver.Workers(), local=True
+        )
+        lines = {
+            row["row"].partition("/")[2]: f"mini8, two tasks, few steps: accuracy {100 * row['accuracy']:.2f} %"
+            for row in top(store, cells, len(operators))
+        }
+    errors = [f"{cell.label}: {state.failed[key]}" for key, cell in state.cells.items() if key in state.failed]
+    return {name: lines.get(name) or f"failed on mini8: {'; '.join(errors) or 'no result'}" for name in operators}

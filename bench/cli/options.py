@@ -1,0 +1,102 @@
+"""Options that several verbs share, and how verbs print."""
+
+import json
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from bench.catalogue import Catalogue
+    from bench.cells import Cell
+
+STORE = "store"
+
+GridOption = Annotated[str, typer.Option("--grid", help="Which cells: `bench ls grids` lists them.")]
+SuiteOption = Annotated[str, typer.Option("--suite", help="What to measure on; default: the grid's own suite.")]
+SeedsOption = Annotated[int, typer.Option("--seeds", min=1, help="How many seeds: 3 runs seeds 0, 1 and 2.")]
+MethodsOption = Annotated[
+    list[str] | None, typer.Option("--methods", help="Fine-tuning methods, e.g. att,lora+orthoreg (replaces the grid's).")
+]
+OperatorsOption = Annotated[
+    list[str] | None, typer.Option("--operators", help="Merging operators, e.g. ties,tsv_m (replaces the grid's).")
+]
+BackbonesOption = Annotated[list[str] | None, typer.Option("--backbones", help="Backbones (replaces the suite's).")]
+IncludeOption = Annotated[
+    list[str] | None,
+    typer.Option("--include", help="Python file with a method of yours. It is executed, so read it first."),
+]
+StoreOption = Annotated[str, typer.Option("--store", help="Folder or URL (s3://...) of the store.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The cells that a command line asks for, experts before merges."""
+
+    grid: str
+    suite: str
+    cells: "list[Cell]"
+
+
+def select(
+    grid: str,
+    suite: str,
+    seeds: int,
+    methods: Iterable[str] | None,
+    operators: Iterable[str] | None,
+    backbones: Iterable[str] | None,
+    include: Iterable[str] | None,
+) -> Selection:
+    """Plan the cells. Raises `UnknownName` with the nearest name for anything that does not exist."""
+    from bench import grid as grids
+    from bench import suites
+
+    chosen = grids.grid(grid)
+    named = suite or chosen.suite
+    cells = grids.plan(
+        suites.load(named),
+        chosen,
+        catalogue(include),
+        seeds=range(seeds),
+        finetuning=names(methods),
+        operators=names(operators),
+        backbones=names(backbones),
+    )
+    return Selection(grid, named, cells)
+
+
+def catalogue(include: Iterable[str] | None) -> "Catalogue":
+    """Facts on all methods, with entry points and `--include` files."""
+    from bench.catalogue import with_plugins
+
+    return with_plugins(absolute(include))
+
+
+def absolute(include: Iterable[str] | None) -> tuple[str, ...]:
+    """`--include` files by full path: workers may run in another folder."""
+    return tuple(str(Path(path).resolve()) for path in include or ())
+
+
+def names(given: Iterable[str] | None) -> tuple[str, ...]:
+    """`["a,b", "c"]` -> ("a", "b", "c"), each once."""
+    return tuple(dict.fromkeys(name for text in given or () for part in text.split(",") if (name := part.strip())))
+
+
+def print_json(value: Any) -> None:
+    """The only thing that a verb with `--json` writes to stdout."""
+    print(json.dumps(value, indent=1, ensure_ascii=False))
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[Any]], *, indent: str = "") -> None:
+    """Columns aligned by spaces, easy to read and to cut; in a terminal, lines end where it ends."""
+    lines = [[str(cell) for cell in row] for row in rows]
+    widths = [max(len(line[i]) for line in [list(header), *lines]) for i in range(len(header))]
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10_000
+    for line in [list(header), *lines]:
+        text = indent + "  ".join(cell.ljust(size) for cell, size in zip(line, widths, strict=True)).rstrip()
+        print(text if len(text) <= width else text[: width - 1] + "…")

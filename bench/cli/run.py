@@ -1,0 +1,240 @@
+"""Verbs that run cells or say how far they are: run, retry, plan, status."""
+
+import sys
+import time
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from bench.cli.options import (
+    STORE,
+    BackbonesOption,
+    GridOption,
+    IncludeOption,
+    JsonOption,
+    MethodsOption,
+    OperatorsOption,
+    SeedsOption,
+    StoreOption,
+    SuiteOption,
+    absolute,
+    print_json,
+    print_table,
+    select,
+)
+
+if TYPE_CHECKING:
+    from bench.cells import Cell
+    from bench.driver import Workers
+    from bench.schedule import Schedule
+    from bench.store import Store
+
+LocalOption = Annotated[bool, typer.Option("--local", help="Run in this process, one cell at a time, without Ray.")]
+WorkersOption = Annotated[int, typer.Option("--workers", min=0, help="Cells at once; 0: as many as there are cores.")]
+AddressOption = Annotated[str, typer.Option("--address", help="Join a Ray cluster: auto, or HOST:PORT.")]
+DeviceOption = Annotated[Literal["cpu", "cuda"], typer.Option("--device", help="Where cells compute.")]
+FractionOption = Annotated[float, typer.Option("--gpu-fraction", help="Share of a GPU for each cell; 0: one half.")]
+TimeoutOption = Annotated[float, typer.Option("--cell-timeout", help="Seconds after which a cell fails; 0: never.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs of this file."""
+    for verb in (run, retry, plan, status):
+        app.command()(verb)
+
+
+def run(
+    grid: GridOption = "smoke",
+    suite: SuiteOption = "",
+    seeds: SeedsOption = 1,
+    methods: MethodsOption = None,
+    operators: OperatorsOption = None,
+    backbones: BackbonesOption = None,
+    include: IncludeOption = None,
+    store: StoreOption = STORE,
+    local: LocalOption = False,
+    workers: WorkersOption = 0,
+    address: AddressOption = "",
+    device: DeviceOption = "cpu",
+    gpu_fraction: FractionOption = 0.0,
+    cell_timeout: TimeoutOption = 0.0,
+    json: JsonOption = False,
+) -> int:
+    """Run the cells of a grid that are not done.
+
+    What the store has is skipped, cells that failed before are tried again, and the best rows are printed at the end.
+    Ctrl-C and SIGTERM keep every finished cell; the same command goes on from there. Exit code 1 if a cell failed.
+    """
+    from bench.driver import Workers
+
+    chosen = select(grid, suite, seeds, methods, operators, backbones, include)
+    asked = Workers(workers, device, gpu_fraction, address, cell_timeout=cell_timeout)
+    return _execute(chosen.cells, store, asked, absolute(include), local, json, {"grid": grid, "suite": chosen.suite})
+
+
+def retry(
+    failed: Annotated[bool, typer.Option("--failed", help="Cells whose last attempt failed.")] = False,
+    include: IncludeOption = None,
+    store: StoreOption = STORE,
+    local: LocalOption = False,
+    workers: WorkersOption = 0,
+    address: AddressOption = "",
+    device: DeviceOption = "cpu",
+    gpu_fraction: FractionOption = 0.0,
+    cell_timeout: TimeoutOption = 0.0,
+    json: JsonOption = False,
+) -> int:
+    """Run failed cells again.
+
+    Every cell of the store whose last attempt failed, whatever grid it came from.
+    """
+    from bench.cells import from_identity
+    from bench.driver import Workers
+    from bench.errors import BenchError
+    from bench.store import Store
+
+    if not failed:
+        raise BenchError("say what to retry: `bench retry --failed`")
+    opened = Store(store, create=False)
+    cells = [from_identity(opened.read_failure(key)["identity"]) for key in sorted(opened.failed())]
+    order = {"zeroshot": 0, "expert": 1}
+    cells.sort(key=lambda cell: order.get(cell.kind, 2))
+    asked = Workers(workers, device, gpu_fraction, address, cell_timeout=cell_timeout)
+    return _execute(cells, store, asked, absolute(include), local, json, {})
+
+
+def _execute(
+    cells: "list[Cell]",
+    where: str,
+    workers: "Workers",
+    include: tuple[str, ...],
+    local: bool,
+    json: bool,
+    asked: dict[str, Any],
+) -> int:
+    import functools
+    import signal
+
+    from bench import driver
+    from bench.progress import Progress
+    from bench.store import Store
+
+    store = Store(where)
+    state = driver.schedule(cells, store)
+    again = len(store.failed() & state.pending)
+    _say(f"{state.counts.total} cells, {state.before} already done" + (f", {again} failed before and tried again" if again else ""))
+    runtime = {"store": store.url, "device": workers.device, "threads": workers.threads, "include": include}
+    signal.signal(signal.SIGTERM, _terminate)
+    started = time.monotonic()
+    try:
+        driver.run(
+            state, store, functools.partial(driver.open_session, runtime), progress=Progress(state), workers=workers, local=local
+        )
+    except KeyboardInterrupt:
+        kept = len(state.done)
+        _say(f"interrupted; {kept} finished cells are in {store.url}, the same command goes on from there")
+        raise
+    _report(state, store, time.monotonic() - started, json, asked)
+    return 1 if state.failed or state.blocked else 0
+
+
+def _terminate(_signal: int, _frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _report(state: "Schedule", store: "Store", seconds: float, json: bool, asked: dict[str, Any]) -> None:
+    from bench.cli.summary import top
+
+    best = top(store, [state.cells[key] for key in state.done])
+    failures = [{"key": k, "cell": state.cells[k].label, "error": error} for k, error in state.failed.items()]
+    if json:
+        counts = {"total": state.counts.total, "done": len(state.done), "ran": len(state.done) - state.before}
+        print_json(
+            {**asked, "store": store.url, **counts, "failed": failures, "blocked": len(state.blocked),
+             "seconds": round(seconds, 1), "rows": best}
+        )  # fmt: skip
+        return
+    if best:
+        print("mean test accuracy, best merged rows first")
+        print_table(("row", "accuracy", "scaling", "seeds"), [
+            (r["row"], f"{100 * r['accuracy']:.2f}", f"{r['scaling']:g}", r["seeds"]) for r in best
+        ], indent="  ")  # fmt: skip
+    for failure in failures:
+        print(f"failed: {failure['cell']}: {failure['error']}")
+    if state.blocked:
+        print(f"blocked by them: {len(state.blocked)} cells; `bench run` tries failed cells again")
+    print(f"records: {store.url}")
+    print("next: bench leaderboard build, bench compare A B, bench status")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def plan(
+    grid: GridOption = "smoke",
+    suite: SuiteOption = "",
+    seeds: SeedsOption = 1,
+    methods: MethodsOption = None,
+    operators: OperatorsOption = None,
+    backbones: BackbonesOption = None,
+    include: IncludeOption = None,
+    store: StoreOption = STORE,
+    json: JsonOption = False,
+) -> None:
+    """Count the cells of a grid; run nothing.
+
+    By kind: done, pending, failed, and blocked by failed ones.
+    """
+    from bench.cli.summary import by_kind
+
+    chosen = select(grid, suite, seeds, methods, operators, backbones, include)
+    kinds = by_kind(chosen.cells, store)
+    if json:
+        print_json({"grid": grid, "suite": chosen.suite, "store": store, "cells": len(chosen.cells), "kinds": kinds})
+        return
+    print(f"grid {grid} on suite {chosen.suite}, {seeds} seed{'s' if seeds > 1 else ''}; store {store}")
+    _print_kinds(kinds)
+
+
+def status(
+    grid: GridOption = "",
+    suite: SuiteOption = "",
+    seeds: SeedsOption = 1,
+    methods: MethodsOption = None,
+    operators: OperatorsOption = None,
+    backbones: BackbonesOption = None,
+    include: IncludeOption = None,
+    store: StoreOption = STORE,
+    json: JsonOption = False,
+) -> None:
+    """Say how far a run is, live or dead.
+
+    Read from the store alone: what is done, what failed and why; with --grid, also what is missing.
+    """
+    from bench.cli.summary import by_kind, failures
+    from bench.store import Store
+
+    opened = Store(store, create=False)
+    found = failures(opened)
+    done = len(opened.done())
+    kinds = by_kind(select(grid, suite, seeds, methods, operators, backbones, include).cells, store) if grid else {}
+    if json:
+        print_json({"store": opened.url, "done": done, "failed": found, "kinds": kinds})
+        return
+    print(f"store {opened.url}: {done} cells done, {len(found)} failed")
+    for failure in found:
+        print(f"  failed {failure['key']} {failure['cell']}: {failure['error']}")
+    if kinds:
+        print(f"grid {grid}, {seeds} seed{'s' if seeds > 1 else ''}")
+        _print_kinds(kinds)
+    if found:
+        print("`bench retry --failed` tries them again; the traceback is in failed/KEY.json")
+
+
+def _print_kinds(kinds: dict[str, dict[str, int]]) -> None:
+    columns = ("cells", "done", "pending", "failed", "blocked")
+    total = {c: sum(counts[c] for counts in kinds.values()) for c in columns}
+    print_table(
+        ("kind", *columns), [(k, *(c[x] for x in columns)) for k, c in [*kinds.items(), ("all", total)]], indent="  "
+    )

@@ -1,0 +1,70 @@
+"""What a store says about a plan, in the few numbers that verbs print. Neither torch nor ray."""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from bench import metrics
+from bench.cells import Addition, Cell
+from bench.schedule import Schedule
+from bench.store import Store
+
+TOP = 5
+
+
+def by_kind(cells: Iterable[Cell], where: str) -> dict[str, dict[str, int]]:
+    """Cells, done, pending, failed and blocked of each kind. A store that does not exist yet is empty."""
+    missing = "://" not in where and not (Path(where).expanduser() / "bench-store.json").exists()
+    store = None if missing else Store(where, create=False)
+    plan = list(cells)
+    done = store.done() if store else set()
+    failed = (store.failed() - done) & {cell.key for cell in plan} if store else set()
+    state = Schedule(plan, done)
+    while (cell := state.take()) is not None:  # play the run: what is not a recorded failure would succeed
+        if cell.key in failed:
+            state.fail(cell.key, "")
+        else:
+            state.finish(cell.key)
+    found: dict[str, dict[str, int]] = {}
+    for cell in plan:
+        counts = found.setdefault(cell.kind, dict.fromkeys(("cells", "done", "pending", "failed", "blocked"), 0))
+        counts["cells"] += 1
+        where_ = "failed" if cell.key in failed else "blocked" if cell.key in state.blocked else "pending"
+        counts["done" if cell.key in done else where_] += 1
+    return found
+
+
+def failures(store: Store) -> list[dict[str, Any]]:
+    """Every recorded failure that no later success has made void."""
+    from bench.cells import from_identity
+    from bench.errors import BenchError
+
+    found = []
+    for key in sorted(store.failed() - store.done()):
+        failure = store.read_failure(key)
+        try:
+            label = from_identity(failure["identity"]).label
+        except (BenchError, KeyError, TypeError):
+            label = "(a cell of another version)"
+        found.append({"key": key, "cell": label, "error": failure.get("error", "")})
+    return found
+
+
+def top(store: Store, cells: Iterable[Cell], count: int = TOP) -> list[dict[str, Any]]:
+    """The merged rows of `cells` with the highest mean test accuracy: over tasks, then over seeds."""
+    keys = [cell.key for cell in cells if type(cell) is Addition]
+    points: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
+    for record in store.read_all(keys):
+        tested = [row for row in record.rows if row["split"] == "test"]
+        if tested:
+            first = tested[0]
+            mean = metrics.mean_accuracy({r["task"]: metrics.accuracy(r["correct"], r["total"]) for r in tested})
+            points[first["backbone"], f"{first['finetuning']}/{first['operator']}"].append((mean, first["scaling"]))
+    rows = [
+        {"row": name, "backbone": backbone, "accuracy": fmean(a for a, _ in found), "scaling": fmean(s for _, s in found),
+         "seeds": len(found)}
+        for (backbone, name), found in points.items()
+    ]  # fmt: skip
+    return sorted(rows, key=lambda row: (-row["accuracy"], row["row"]))[:count]
