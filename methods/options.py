@@ -6,7 +6,8 @@ from typing import Any
 # Shares of something: 0 would keep nothing and more than 1 is not a share. Percentages are refused, not guessed.
 FRACTIONS = {"density", "fraction", "rank", "energy", "common", "ratio", "keep"}
 # Shares that may be zero.
-PORTIONS = {"drop", "top", "bottom", "epsilon", "off_diagonal", "threshold", "floor"}
+PORTIONS = {"drop", "top", "bottom", "epsilon", "threshold", "floor"}
+SHARES = {"off_diagonal"}  # from none to all
 COUNTS = {"iterations", "agreement", "subspace"}
 POSITIVE = {"learning_rate"}
 CHOICES = {
@@ -36,6 +37,8 @@ def check_option(who: str, option: str, value: Any, grid: tuple[Any, ...]) -> No
         raise ValueError(f"{who}: option {option}={value} is outside (0, 1]; it is a fraction, not a percentage")
     if option in PORTIONS and not 0 <= value < 1:
         raise ValueError(f"{who}: option {option}={value} is outside [0, 1); it is a fraction, not a percentage")
+    if option in SHARES and not 0 <= value <= 1:
+        raise ValueError(f"{who}: option {option}={value} is outside [0, 1]")
     if option in COUNTS and (value != int(value) or value < 1):
         raise ValueError(f"{who}: option {option}={value} is not a whole number of at least 1")
     if option in POSITIVE and value <= 0:

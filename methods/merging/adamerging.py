@@ -104,11 +104,15 @@ LAYER = TASK.with_(
     function=partial(merge, layer=True),
     title="AdaMerging, one coefficient a task and tensor",
     formula="merged_l = sum_t lambda_tl tau_tl, lambda by minimal entropy on unlabelled test images",
+    unlawful={**TASK.unlawful, "scale": "the gradients of small tensors compare with Adam's absolute epsilon"},
 )
 AFTER_TIES = {**TASK.grid, "density": (0.2, 0.1)}
 PP_TASK = TASK.with_(
     name="adamerging_pp_task", title="AdaMerging++ (after TIES), one coefficient a task", grid=AFTER_TIES
 )
 PP_LAYER = LAYER.with_(
-    name="adamerging_pp_layer", title="AdaMerging++ (after TIES), one coefficient a task and tensor", grid=AFTER_TIES
+    name="adamerging_pp_layer",
+    unlawful=TASK.unlawful,
+    title="AdaMerging++ (after TIES), one coefficient a task and tensor",
+    grid=AFTER_TIES,
 )
