@@ -98,15 +98,15 @@ def shards(source: Hub, part: str, root: Path) -> list[Path]:
 
 
 def _snapshot(source: Hub, root: Path) -> Path:
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import constants
 
     commit = commit_of(source, root)
     if not commit:
         raise DataError(f"{source.repo} is neither in {root} nor pinned to a commit")
-    try:
-        return Path(snapshot_download(source.repo, repo_type="dataset", revision=commit, local_files_only=True))
-    except (OSError, ValueError) as error:  # huggingface_hub's own errors are OSError or ValueError
-        raise DataError(f"{source.repo} at {commit[:7]} is neither in {root} nor in Hugging Face's cache") from error
+    folder = Path(constants.HF_HUB_CACHE) / f"datasets--{source.repo.replace('/', '--')}" / "snapshots" / commit
+    if not folder.is_dir():
+        raise DataError(f"{source.repo} at {commit[:7]} is neither in {root} nor in Hugging Face's cache")
+    return folder
 
 
 def _download(source: Hub, parts: Sequence[str], commit: str) -> None:

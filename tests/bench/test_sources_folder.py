@@ -228,8 +228,13 @@ def test_missing_files_and_unknown_names_are_one_line(tmp_path: Path) -> None:
         labels(folder("dtb", ["a", "b"], {"test": 1}), "test", tmp_path)
     with pytest.raises(BenchError, match="did you mean 'SVHN'"):
         labels(card("x", ["a", "b"], {"test": 1}, {"kind": "torchvision", "dataset": "SVNH"}), "test", tmp_path)
+    svhn = card("x", ["a", "b"], {"test": 1}, {"kind": "torchvision", "dataset": "SVHN"})
+    with pytest.raises(DataError, match=r"torchvision: no .*svhn/test_32x32\.mat"):
+        labels(svhn, "test", tmp_path)
+    (tmp_path / "svhn").mkdir()
+    (tmp_path / "svhn/test_32x32.mat").write_bytes(b"x")
     with pytest.raises(DataError, match="torchvision's SVHN cannot be read"):
-        labels(card("x", ["a", "b"], {"test": 1}, {"kind": "torchvision", "dataset": "SVHN"}), "test", tmp_path)
+        labels(svhn, "test", tmp_path)
     with pytest.raises(DataError, match="copy the files there"):
         sources.fetch(folder("dtd", ["a", "b"], {"test": 1}), tmp_path)
 
