@@ -13,6 +13,7 @@ A zero vector has no direction: its cosines are 0 and its columns are left out o
 five significant digits, far above what two machines disagree about and far below what matters.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 from statistics import fmean
@@ -24,8 +25,8 @@ from torch import Tensor
 from methods import linalg
 from methods.vectors import Vectors, check
 
-EDGES = (0.0, *(float(d) for d in range(75, 106)), 180.0)
-"""Borders of the angle bins in degrees: one-degree bins around 90 and two tails."""
+EDGES = (0.0, *(float(d) for d in range(50, 131, 2)), 180.0)
+"""Borders of the angle bins in degrees: two-degree bins around 90 and two tails."""
 
 DIGITS = 5
 
@@ -42,9 +43,9 @@ def geometry(
     Layer values are means over tasks (cosine and overlap: over pairs of tasks, None where there is only one task).
     """
     check(vectors, "geometry")
-    products = {name: inner_products([vector[name] for vector in vectors]) for name in vectors[0]}
+    products = {name: inner_products([vector[name] for vector in vectors]) for name in sorted(vectors[0], key=place)}
     total = sum(products.values(), torch.zeros(len(vectors), len(vectors), dtype=torch.float64))
-    layers = [name for name in vectors[0] if is_layer(name, vectors[0][name])]
+    layers = [name for name in products if is_layer(name, vectors[0][name])]
     columns: dict[str, list[Any]] = {"names": layers, "shapes": [list(vectors[0][n].shape) for n in layers]}
     seen = torch.zeros(len(EDGES) - 1, dtype=torch.int64)
     for name in layers:
@@ -90,6 +91,11 @@ def _layer(updates: Sequence[Tensor], products: Tensor, rank: int) -> dict[str, 
 def is_layer(name: str, tensor: Tensor) -> bool:
     """Whether a parameter is the matrix of a linear map: two-dimensional and no table of embeddings."""
     return tensor.ndim == 2 and "embedding" not in name
+
+
+def place(name: str) -> list[tuple[int, str]]:
+    """Sorts names with the numbers in them as numbers: block 2 before block 10, whatever order a file has."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def inner_products(tensors: Sequence[Tensor]) -> Tensor:

@@ -98,11 +98,11 @@ def test_angles_between_columns_by_hand() -> None:
 
 
 def test_histogram_bins_hold_their_lower_border() -> None:
-    assert len(g.EDGES) == 33
-    counts = g.histogram(tensor([0.0, 74.9, 75.0, 90.0, 90.99, 104.5, 105.0, 180.0], dtype=torch.float64))
+    assert len(g.EDGES) == 43
+    counts = g.histogram(tensor([0.0, 49.9, 50.0, 90.0, 91.99, 129.5, 130.0, 180.0], dtype=torch.float64))
     places = {i: int(n) for i, n in enumerate(counts) if n}
-    assert places == {0: 2, 1: 1, 16: 2, 30: 1, 31: 2}
-    assert g.EDGES[16] == 90.0
+    assert places == {0: 2, 1: 1, 21: 2, 40: 1, 41: 2}
+    assert g.EDGES[21] == 90.0
 
 
 def test_pretrained_angles_stand_beside_the_updates() -> None:
@@ -112,7 +112,7 @@ def test_pretrained_angles_stand_beside_the_updates() -> None:
     assert found["layers"]["names"] == ["w"]
     assert found["layers"]["tilt"] == [90.0]
     assert found["layers"]["pretrained_tilt"] == [0.0]
-    assert found["angles"]["pretrained"][16] == 1.0
+    assert found["angles"]["pretrained"][21] == 1.0
     assert found["angles"]["update"][0] == 1.0
 
 
@@ -122,6 +122,14 @@ def test_result_is_compact_json() -> None:
     vectors = [{n: torch.randn(12, 8, generator=draw) for n in names} for _ in range(8)]
     text = json.dumps(g.geometry(vectors, "abcdefgh", vectors[0]), allow_nan=False)
     assert len(text) < 4000
+
+
+def test_layers_stand_in_the_order_of_the_network() -> None:
+    """Files keep no order, and 10 comes after 2."""
+    vector = {f"resblocks.{i}.w": torch.eye(2) for i in (10, 2, 1)} | {"proj": torch.eye(2), "b.bias": torch.ones(2)}
+    found = g.geometry([vector], ["a"])
+    assert found["layers"]["names"] == ["proj", "resblocks.1.w", "resblocks.2.w", "resblocks.10.w"]
+    assert g.geometry([dict(sorted(vector.items()))], ["a"]) == found
 
 
 def test_vectors_must_match() -> None:
