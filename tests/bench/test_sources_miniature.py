@@ -33,7 +33,7 @@ def test_every_task_in_every_format(tmp_path: Path, kind: str, monkeypatch: pyte
             assert {(int(n), p.tobytes()) for n, p in zip(labels, pixels, strict=True)} == exact, name
         train = [row.id for row in sources.rows(card, "train", tmp_path)]
         held = [row.id for row in sources.rows(card, "validation", tmp_path)]
-        assert (len(train), len(held), len({*train, *held})) == (36, 4, 40), name
+        assert (len(train), len(held), len({*train, *held})) == (45, 5, 50), name
 
 
 def test_one_test_set_is_the_same_images_by_hub_and_by_folder(tmp_path: Path) -> None:
