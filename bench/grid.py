@@ -198,7 +198,9 @@ def _addition(
         finetuning=name,
         operator=operator,
         version=facts["version"],
-        options=canonical({option: values[0] for option, values in facts["grid"].items()}),
+        options=canonical(
+            {option: values[0] for option, values in facts["grid"].items()} | suite.operators.get(operator, {})
+        ),
         coefficients=coefficients,
         board="validation-tuned" if facts["board"] == "data-free" and len(coefficients) > 1 else facts["board"],
         seed=seed,

@@ -1,6 +1,6 @@
 """One merge: task vectors from the store, the operator's function, and whatever else the operator needs."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -41,18 +41,35 @@ class Vectors:
         return self._held[key]
 
 
+Supply = Callable[[str, Sequence[Mapping[str, Tensor]]], Any]
+"""`supply(need, deltas)`: an input that an operator needs besides task vectors; see `bench.supply`."""
+
+
 def merge(
-    operator: Operator, options: Mapping[str, Any], vectors: Vectors, experts: Sequence[str], *, seed: int
-) -> dict[str, Tensor]:
-    """The merged task vector of `experts`; NotApplicable when the operator needs what these experts do not have."""
+    operator: Operator,
+    options: Mapping[str, Any],
+    vectors: Vectors,
+    experts: Sequence[str],
+    *,
+    seed: int,
+    supply: Supply | None = None,
+) -> dict[str, Tensor] | list[dict[str, Tensor]]:
+    """The merged task vector of `experts`, one for each task where the operator is `per_task`.
+
+    NotApplicable when the operator needs what these experts do not have.
+    """
     loaded = [vectors(key) for key in experts]
+    deltas = [delta for delta, _ in loaded]
     inputs: dict[str, Any] = dict(options)
-    if "factors" in operator.needs:
-        if not all(factors for _, factors in loaded):
-            raise NotApplicable(f"{operator.name} needs LoRA factors; these experts were fine-tuned without them")
-        inputs["factors"] = [factors for _, factors in loaded]
+    for need in operator.needs:
+        if need == "factors":
+            if not all(factors for _, factors in loaded):
+                raise NotApplicable(f"{operator.name} needs LoRA factors; these experts were fine-tuned without them")
+            inputs[need] = [factors for _, factors in loaded]
+        elif supply is not None:
+            inputs[need] = supply(need, deltas)
     try:
-        merged: dict[str, Tensor] = operator.merge([delta for delta, _ in loaded], seed=seed, **inputs)
+        merged: dict[str, Tensor] | list[dict[str, Tensor]] = operator.merge(deltas, seed=seed, **inputs)
     except ValueError as error:
         raise BenchError(str(error)) from error
     return merged

@@ -50,6 +50,8 @@ class Suite(Card):
     recipe_defaults: Annotated[dict[str, Any], Field(alias="recipe")]
     methods: Annotated[dict[str, dict[str, Any]], Field(default_factory=dict)]
     regularizers: Annotated[dict[str, dict[str, Any]], Field(default_factory=dict)]
+    operators: Annotated[dict[str, dict[str, Any]], Field(default_factory=dict)]
+    """Options of merging operators that differ from their defaults here; they are part of keys and rows."""
     search: Annotated[dict[str, tuple[float, ...]], Field(default_factory=dict)]
     """Hyper-parameters and the values that `bench search` tries."""
 

@@ -13,7 +13,7 @@ ORDER = [
     {"recipes", "records", "cards", "cells", "metrics", "weights", "suites", "catalogue"},
     {"store"},
     {"results", "grid", "experiments", "sensitivity", "schedule", "images", "sources", "mini8", "stats", "backbone", "checkpoints", "contract", "merge_files", "geometry"},
-    {"finetune", "merge", "evaluate", "tables", "registry"},
+    {"finetune", "merge", "evaluate", "supply", "tables", "registry"},
     {"kinds", "compare", "leaderboard"},
     {"run"},
     {"progress", "doctor", "slurm"},

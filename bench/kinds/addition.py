@@ -7,12 +7,16 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from bench import metrics
+from bench.cards import Split
 from bench.cells import Addition
 from bench.kinds.rows import Found, row, seed_of
 from bench.merge import NotApplicable, merge
+from bench.supply import SAW, Supplier
 
 if TYPE_CHECKING:
     from bench.run import Session
+
+Merged = Mapping[str, Tensor] | Sequence[Mapping[str, Tensor]]
 
 
 def run(
@@ -23,13 +27,22 @@ def run(
     tangent: whether models are evaluated as tangent models; by default as their fine-tuning method trained them.
     reference: validation accuracy by task that the choice normalises with; by default that of the experts.
     """
-    evaluator = session.evaluator(cell)
     tangent = session.tangent(cell.finetuning) if tangent is None else tangent
     operator, options = session.registry.operator(cell.operator), json.loads(cell.options)
+    seed = seed_of("merge", cell.operator, cell.seed)
+
+    def supply(need: str, deltas: Sequence[Mapping[str, Tensor]]) -> Any:
+        return Supplier(
+            session.evaluator(cell).backbone,
+            deltas,
+            lambda: session.image_sets(cell, cell.tasks, "train"),
+            lambda: session.image_sets(cell, cell.tasks, "test"),
+            tangent,
+            seed,
+        )(need)
+
     try:
-        merged = merge(
-            operator, options, session.vectors, cell.experts, seed=seed_of("merge", cell.operator, cell.seed)
-        )
+        merged = merge(operator, options, session.vectors, cell.experts, seed=seed, supply=supply)
     except NotApplicable as error:
         return [], {"not_applicable": str(error)}
     searched = len(cell.coefficients) > 1
@@ -40,31 +53,38 @@ def run(
         "board": cell.board,
         "tasks": "+".join(task for task, _ in cell.tasks),
         "seed": cell.seed,
-        "protocol": "validation:normalised" if searched else "fixed",
+        "protocol": protocol(searched, operator.needs),
     }
     rows = []
     chosen = cell.coefficients[0]
     if searched:
-        found = evaluator.sweep(
-            merged, cell.coefficients, session.image_sets(cell, cell.tasks, "validation"), tangent=tangent
-        )
+        found = sweep(cell, session, merged, cell.coefficients, "validation", tangent)
         chosen = choose(cell, found, reference or session.expert_accuracy(cell.experts, "validation"))
         for scaling, by_task in zip(cell.coefficients, found, strict=True):
-            for (task, _), right in zip(cell.tasks, by_task, strict=True):
-                rows.append(
-                    row(
-                        cell,
-                        right,
-                        task=task,
-                        split="validation",
-                        scaling=scaling,
-                        **common | {"selected": scaling == chosen},
-                    )
-                )
-    (tested,) = evaluator.sweep(merged, (chosen,), session.image_sets(cell, cell.tasks, "test"), tangent=tangent)
-    for (task, _), right in zip(cell.tasks, tested, strict=True):
-        rows.append(row(cell, right, task=task, split="test", scaling=chosen, **common))
+            own = common | {"split": "validation", "scaling": scaling, "selected": scaling == chosen}
+            rows += [row(cell, right, task=task, **own) for (task, _), right in zip(cell.tasks, by_task, strict=True)]
+    (tested,) = sweep(cell, session, merged, (chosen,), "test", tangent)
+    own = common | {"split": "test", "scaling": chosen}
+    rows += [row(cell, right, task=task, **own) for (task, _), right in zip(cell.tasks, tested, strict=True)]
     return rows, {"merged_norm": norm(merged)}
+
+
+def protocol(searched: bool, needs: Sequence[str]) -> str:
+    """How the coefficient was chosen, and what else the operator saw."""
+    return "; ".join(["validation:normalised" if searched else "fixed", *(SAW[n] for n in needs if n in SAW)])
+
+
+def sweep(
+    cell: Addition, session: "Session", merged: Merged, scalings: Sequence[float], split: Split, tangent: bool
+) -> list[list[Tensor]]:
+    """`result[scaling][task]`, bool [images]; an operator that knows the task has one vector for each."""
+    evaluator, sets = session.evaluator(cell), session.image_sets(cell, cell.tasks, split)
+    if isinstance(merged, Mapping):
+        return evaluator.sweep(merged, scalings, sets, tangent=tangent)
+    apart = [
+        evaluator.sweep(vector, scalings, [own], tangent=tangent) for vector, own in zip(merged, sets, strict=True)
+    ]
+    return [[by_scaling[i][0] for by_scaling in apart] for i in range(len(scalings))]
 
 
 def choose(cell: Addition, found: Sequence[Sequence[Tensor]], reference: Mapping[str, float]) -> float:
@@ -78,6 +98,7 @@ def choose(cell: Addition, found: Sequence[Sequence[Tensor]], reference: Mapping
     return metrics.best_scaling(points, reference)
 
 
-def norm(vector: Mapping[str, Tensor]) -> float:
-    """Euclidean norm of a whole task vector."""
-    return float(sum(t.double().square().sum() for t in vector.values()) ** 0.5)
+def norm(merged: Merged) -> float:
+    """Euclidean norm of a whole task vector, or of all of them."""
+    parts = [merged] if isinstance(merged, Mapping) else merged
+    return float(sum(t.double().square().sum() for vector in parts for t in vector.values()) ** 0.5)
