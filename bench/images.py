@@ -1,7 +1,8 @@
 """Images in memory: uint8 pixels and labels of one split, from a content-addressed cache on disk.
 
 A split is decoded or drawn once, stored as two arrays beside the card's fingerprint, memory-mapped ever after and
-shared by all processes of a machine. The card's sha256 is checked when a process opens a split.
+shared by all processes of a machine. Drawn pixels are checked against the card whenever a process opens a split;
+`bench data check` does the same for downloaded ones, which are too many to hash every time.
 """
 
 import hashlib
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from bench.cards import DatasetCard, Procedural, Split
 from bench.errors import DataError
+from bench.sources import decode
 
 
 def cache_folder() -> Path:
@@ -42,7 +44,7 @@ def load(card: DatasetCard, split: Split, size: int) -> Images:
         raise DataError(f"dataset {card.name} has no split {split!r}; it has {', '.join(card.splits)}")
     folder = folder_of(card, split, size)
     if not folder.is_dir():
-        _publish(folder, _make(card, split, size))
+        _make(card, split, size, folder)
     try:
         images = Images(
             *(np.load(folder / name, mmap_mode="r", allow_pickle=False) for name in ("pixels.npy", "labels.npy"))
@@ -54,8 +56,8 @@ def load(card: DatasetCard, split: Split, size: int) -> Images:
 
 
 def folder_of(card: DatasetCard, split: Split, size: int) -> Path:
-    """Cache folder of a split: named by content, so another card or another size is another folder."""
-    return cache_folder() / "images" / f"{card.name}-{split}-{size}px-{card.fingerprint}"
+    """Cache folder of a split: named by content, so another card, size or preprocessing is another folder."""
+    return cache_folder() / "images" / decode.folder_name(card, split, size)
 
 
 def digest(images: Images) -> str:
@@ -65,13 +67,19 @@ def digest(images: Images) -> str:
     return found.hexdigest()
 
 
-def _make(card: DatasetCard, split: Split, size: int) -> Images:
+def drawn(card: DatasetCard) -> bool:
+    """Whether the card's images are drawn from a seed instead of read from files."""
+    return any(isinstance(source, Procedural) for source in card.sources)
+
+
+def _make(card: DatasetCard, split: Split, size: int, folder: Path) -> None:
     for source in card.sources:
         if isinstance(source, Procedural):
             from bench import mini8
 
-            return Images(*mini8.render(source.generator, split, card.splits[split].rows))
-    raise DataError(f"dataset {card.name} is not on this machine; run `bench data fetch {card.name}`")
+            _publish(folder, Images(*mini8.render(source.generator, split, card.splits[split].rows)))
+            return
+    decode.build(card, split, size, folder.parent)
 
 
 def _verify(card: DatasetCard, split: Split, size: int, images: Images, folder: Path) -> None:
@@ -86,8 +94,7 @@ def _verify(card: DatasetCard, split: Split, size: int, images: Images, folder: 
         raise DataError(
             f"cached images {folder}: a label is outside 0..{classes - 1}; run `bench data fetch {card.name} --force`"
         )
-    drawn = any(isinstance(source, Procedural) for source in card.sources)
-    if drawn and expected.sha256 and digest(images) != expected.sha256:
+    if drawn(card) and expected.sha256 and digest(images) != expected.sha256:
         raise DataError(
             f"cached images {folder} are not the pixels that {card.name}.toml describes; run `bench data fetch "
             f"{card.name} --force`, and if it persists install the versions in constraints.txt"
