@@ -171,7 +171,7 @@ def _finetune(
     version = catalogue.finetuning[method]["version"]
     if regularizer:
         version += 1000 * catalogue.regularizers[regularizer]["version"]
-    recipe = suite.recipe(method, regularizer, **overrides)
+    recipe = suite.recipe(method, regularizer, task, **overrides)
     fingerprint = suite.card(task).fingerprint
     return Finetune(
         suite.name, backbone.name, backbone.fingerprint, task, fingerprint, method, regularizer, version, recipe, seed

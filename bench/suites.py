@@ -5,6 +5,7 @@ by what `bench search` chose on validation (`SUITE.search.json`). All methods of
 """
 
 import json
+import math
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -61,16 +62,28 @@ class Suite(Card):
             raise UnknownName(f"task of suite {self.name}", task, self.tasks)
         return cards.load(task)
 
-    def recipe(self, method: str, regularizer: str = "", **overrides: Any) -> Recipe:
-        """The recipe for one fine-tuning method, e.g. `recipe("att", "orthoreg")`."""
+    def recipe(self, method: str, regularizer: str = "", task: str = "", **overrides: Any) -> Recipe:
+        """The recipe for one fine-tuning method, e.g. `recipe("att", "orthoreg", "dtd")`.
+
+        A suite that gives no number of steps trains for the epochs of the task's card, incomplete batches included.
+        """
         chosen = dict(self.recipe_defaults) | self.methods.get(method, {})
         if regularizer:
             chosen |= self.regularizers.get(regularizer, {})
         chosen |= _searched(self.name).get(f"{method}+{regularizer}" if regularizer else method, {})
+        chosen |= overrides
+        if "steps" not in chosen:
+            chosen["steps"] = self._steps(task, chosen)
         try:
-            return Recipe(**(chosen | overrides)).canonical(method, regularizer)
+            return Recipe(**chosen).canonical(method, regularizer)
         except TypeError as error:
             raise BenchError(f"suite {self.name}: recipe of {method}: {error}; correct the suite file") from error
+
+    def _steps(self, task: str, chosen: dict[str, Any]) -> int:
+        card = self.card(task)
+        if card.recipe.epochs is None or "train" not in card.splits:
+            raise BenchError(f"{task}: neither suite {self.name} gives steps nor its card epochs; add one of them")
+        return int(card.recipe.epochs * math.ceil(card.splits["train"].rows / chosen["batch_size"]))
 
 
 @cache
