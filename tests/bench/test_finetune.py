@@ -14,6 +14,7 @@ from torch.testing import assert_close
 from bench.errors import BenchError, UnknownName
 from bench.finetune import batches, rate, train
 from bench.recipes import Recipe
+from bench.resume import FileCheckpoint
 from methods.finetuning import FINETUNING
 from methods.regularizers import REGULARIZERS
 from methods.tower import Tower
@@ -113,9 +114,12 @@ def test_training_is_adamw_on_loss_plus_penalty_by_autograd(task, method, regula
     wanted = way.delta(double, leaves, **options)
     assert sorted(expert.delta) == sorted(wanted)
     assert expert.metrics["loss"] == pytest.approx(losses[-1], rel=2e-4)
+    for n in wanted:
+        if n.endswith("in_proj_bias"):  # a constant on all keys cancels in the softmax; its gradient is pure rounding,
+            wanted[n][12:24] = expert.delta[n][12:24]  # which Adam turns into whole steps
     whole = torch.cat([wanted[n].flatten() for n in wanted])
     ours = torch.cat([expert.delta[n].flatten() for n in wanted]).double()
-    assert (ours - whole).norm() < 0.02 * whole.norm()  # Adam turns rounding of tiny gradients into whole steps
+    assert (ours - whole).norm() < 2e-4 * whole.norm()
 
 
 def penalty(name, form, d):
@@ -137,7 +141,7 @@ def test_experts_learn_the_task(task, method):
     assert expert.metrics["loss_tail"] < 0.7 * start
 
 
-@pytest.mark.parametrize(("method", "regulariser"), METHODS, ids=lambda x: str(x))
+@pytest.mark.parametrize(("method", "regulariser"), METHODS[:: len(REGULARIZERS)], ids=lambda x: str(x))
 def test_the_same_seed_gives_the_same_bits_and_another_seed_others(task, method, regulariser):
     recipe = dataclasses.replace(RECIPE, strength=0.3 if regulariser else 0.0)
     one, again, other = (run(task, recipe, method=method, regulariser=regulariser, seed=s) for s in (1, 1, 2))
@@ -193,6 +197,18 @@ def test_a_resumed_run_has_the_bits_of_an_uninterrupted_one(task, method):
     assert memory.loads == 2
     assert_close(resumed.delta, whole.delta, rtol=0, atol=0)
     assert resumed.metrics == whole.metrics
+
+
+def test_resuming_from_a_file_has_the_same_bits(task, tmp_path):
+    class Stopping(FileCheckpoint):
+        def save(self, state):
+            super().save(state)
+            raise KeyboardInterrupt
+
+    path = tmp_path / "key.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        run(task, checkpoint=Stopping(path, every=2))
+    assert_close(run(task, checkpoint=FileCheckpoint(path, every=2)).delta, run(task).delta, rtol=0, atol=0)
 
 
 def test_a_checkpoint_of_another_run_is_refused(task):
