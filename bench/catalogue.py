@@ -7,6 +7,7 @@ Precedence is built-in, entry point, `--include`; a name that comes twice is an 
 """
 
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
@@ -14,7 +15,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
-from bench.errors import UnknownName
+from bench.errors import BenchError, UnknownName
 
 GROUPS = ("bench.merging", "bench.finetuning")
 PATH = Path(__file__).parent / "assets" / "catalogue.json"
@@ -25,19 +26,27 @@ class Catalogue:
     """Plain facts about every method, by name."""
 
     operators: dict[str, dict[str, Any]]
+    composed: dict[str, dict[str, Any]]
+    """Operators with a modifier (`tsv_m~lines`) or in a space (`ties@knots`) that are run by default."""
     finetuning: dict[str, dict[str, Any]]
     regularizers: dict[str, dict[str, Any]]
     modifiers: dict[str, dict[str, Any]]
 
     def operator(self, name: str) -> dict[str, Any]:
-        """Facts of an operator, with modifiers and space: `tsv_m~lines`."""
-        base, *modifiers = name.split("~")
-        for modifier in modifiers:
-            if modifier not in self.modifiers:
-                raise UnknownName("modifier", modifier, self.modifiers)
+        """Facts of an operator, with modifiers and space (`tsv_m~lines@core`); new compositions import torch."""
+        if name in self.operators or name in self.composed:
+            return self.operators.get(name) or self.composed[name]
+        base, *parts = re.split(r"[~@]", name)
         if base not in self.operators:
-            raise UnknownName("merging operator", base, self.operators)
-        return self.operators[base]
+            raise UnknownName("merging operator", name, [*self.operators, *self.composed])
+        if not parts or "" in parts:
+            raise UnknownName("merging operator", name, self.operators)
+        from bench import registry
+
+        try:
+            return registry.operator_facts(registry.load().operator(name))
+        except ValueError as error:
+            raise BenchError(str(error)) from error
 
     def split_finetuning(self, name: str) -> tuple[str, str]:
         """`att+orthoreg` -> ("att", "orthoreg"); both must be known."""

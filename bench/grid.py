@@ -93,7 +93,7 @@ def plan(
     `finetuning`, `operators`, `backbones` and `subsets` replace the grid's own choice where given.
     """
     methods = tuple(finetuning) or chosen.finetuning
-    merges = tuple(operators) or chosen.operators or tuple(catalogue.operators)
+    merges = tuple(operators) or chosen.operators or (*catalogue.operators, *catalogue.composed)
     for name in backbones:
         if name not in suite.backbones:
             raise UnknownName(f"backbone of suite {suite.name}", name, suite.backbones)

@@ -66,34 +66,46 @@ def _module(path: str) -> Any:
 
 
 def _add(table: dict[str, Any], method: Any, kind: type, where: str) -> None:
-    if not isinstance(method, kind):
+    if kind not in type(method).__mro__:
         raise BenchError(f"{where}: {method!r} is not a {kind.__name__}; see docs/operator.md")
     if method.name in table and table[method.name] is not method:
         raise BenchError(f"{where}: the name {method.name!r} is taken; rename your method")
     table[method.name] = method
 
 
+COMPOSED = (
+    "task_arithmetic~norm_match",
+    "ties~norm_match",
+    "tsv_m~norm_match",
+    "task_arithmetic~lines",
+    "tsv_m~lines",
+    "task_arithmetic~isotropise",
+    "task_arithmetic~svc",
+    "iso_c~svc",
+    "tsv_m@split_qkv",
+    "iso_c@split_qkv",
+    "tsv_m@core",
+    "iso_c@core",
+    "ties@knots",
+)
+"""Operators with a modifier or in a space that the grid `all` runs too; any other composition can be asked for."""
+
+
+def operator_facts(op: Operator) -> dict[str, Any]:
+    """Everything to say about an operator without running it, as JSON values."""
+    plain = ("title", "paper", "citation", "formula", "version", "board", "random", "cost", "per_task", "per_tensor")
+    more = ("non_matrices", "minimum_tasks")
+    return {name: getattr(op, name) for name in (*plain, *more)} | {
+        "grid": {option: list(values) for option, values in op.grid.items()},
+        "coefficients": list(op.coefficients),
+        "needs": list(op.needs),
+    }
+
+
 def facts(registry: Registry) -> Catalogue:
     """Everything in the registries that can be said without running it, as JSON values."""
-    operators = {
-        name: {
-            "title": op.title,
-            "paper": op.paper,
-            "citation": op.citation,
-            "formula": op.formula,
-            "version": op.version,
-            "grid": {option: list(values) for option, values in op.grid.items()},
-            "coefficients": list(op.coefficients),
-            "board": op.board,
-            "needs": list(op.needs),
-            "random": op.random,
-            "cost": op.cost,
-            "per_task": op.per_task,
-            "non_matrices": op.non_matrices,
-            "minimum_tasks": op.minimum_tasks,
-        }
-        for name, op in registry.operators.items()
-    }
+    operators = {name: operator_facts(op) for name, op in registry.operators.items()}
+    composed = {name: operator_facts(registry.operator(name)) for name in COMPOSED}
     finetuning = {
         name: {
             "title": m.title,
@@ -109,7 +121,7 @@ def facts(registry: Registry) -> Catalogue:
         for n, r in REGULARIZERS.items()
     }
     modifiers = {n: {"title": m.title, "paper": m.paper, "formula": m.formula} for n, m in MODIFIERS.items()}
-    return Catalogue(operators, finetuning, regularizers, modifiers)
+    return Catalogue(operators, composed, finetuning, regularizers, modifiers)
 
 
 def text(known: Catalogue) -> str:

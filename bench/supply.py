@@ -36,8 +36,8 @@ class Grams(TorchFunctionMode):
     """Sums the outer products of what enters each linear map of a tower while it runs.
 
     A weight is recognised by its storage, so slices and flattened kernels count as the parameter they come from. The
-    last block sends only the pooled token through some maps; then only that token matters and only it is counted. Where
-    one parameter serves two maps (queries of the pooled token, keys and values of all), the larger input is the layer's.
+    last block sends only the pooled token through some maps; then only that token matters and only it is counted.
+    Where one parameter serves two maps (queries of the pooled token, keys and values of all), the larger input counts.
     """
 
     def __init__(self, params: Mapping[str, Tensor], wanted: Callable[[str], bool] = lambda name: True) -> None:
@@ -133,7 +133,7 @@ class Supplier:
             for pixels in (x for part in self._pixels(task) for x in part.split(1)):
                 said = logits(self.backbone.tower(params, pixels), head).log_softmax(dim=-1)
                 label = torch.multinomial(said.detach().cpu().exp(), 1, generator=generator)
-                slopes = torch.autograd.grad(said[0, label.item()], list(leaves.values()))
+                slopes = torch.autograd.grad(said[0, int(label)], list(leaves.values()))
                 for total, slope in zip(sums.values(), slopes, strict=True):
                     total.addcmul_(slope, slope)
                 count += 1

@@ -1,6 +1,6 @@
 """One expert: fine-tune on one task, keep the task vector, evaluate it as the kind of model it is."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bench import finetune, weights
 from bench.cards import SPLITS
@@ -30,7 +30,7 @@ def run(cell: Finetune, session: "Session") -> Found:
         std=base.card.std,
         device=base.device,
     )
-    common = {
+    common: dict[str, Any] = {
         "task": cell.task,
         "tasks": cell.task,
         "board": "reference",
