@@ -148,7 +148,7 @@ def _fill(
     progress: Callable[[int, int], None] | None,
 ) -> None:
     total = card.splits[split].rows
-    source, _ = choose(card, root, kind)
+    source, _ = choose(card, root, kind, split)
     plan = _identity(card, split, size) | {
         "source": source.model_dump(mode="json", exclude={"labels", "sha256"}) | {"commit": _commit(source, root)}
     }

@@ -69,7 +69,7 @@ def rows(card: DatasetCard, split: Split, root: Path | None = None, kind: str = 
         DataError: no source is there, or it is not what the card says (rows, classes, labels, unreadable file).
     """
     root = root or data_folder()
-    source, reader = choose(card, root, kind)
+    source, reader = choose(card, root, kind, split)
     part, indices = part_of(card, split, source, reader, root)
     number = label_map(card, source, part.names, part.where)
     for name, image, label in part.read(indices):
@@ -107,8 +107,6 @@ def row_hash(ids: Iterable[str]) -> str:
 
 def part_of(card: DatasetCard, split: Split, source: Download, reader: Reader, root: Path) -> tuple[Part, list[int]]:
     """The source's part that a split lies in, and the split's row indices in it, ascending."""
-    if split not in card.splits:
-        raise DataError(f"{card.name} has no split {split!r}; it has {', '.join(card.splits)}")
     part = reader.open_part(source, part_name(source, split), root)
     shares = split != "test" and not source.validation
     together: tuple[Split, ...] = ("train", "validation") if shares else (split,)
@@ -131,9 +129,9 @@ def part_name(source: Download, split: Split) -> str:
     return "test" if split == "test" else "train"
 
 
-def parts(card: DatasetCard, source: Download) -> list[str]:
-    """Names of all parts of a source that the card's splits need."""
-    return list(dict.fromkeys(part_name(source, split) for split in card.splits))
+def parts(card: DatasetCard, source: Download, split: Split | None = None) -> list[str]:
+    """Names of all parts of a source that one split, or all of the card's, need."""
+    return list(dict.fromkeys(part_name(source, s) for s in card.splits if split in (None, s)))
 
 
 def sources(card: DatasetCard, kind: str = "") -> list[Download]:
@@ -157,20 +155,24 @@ def reader_of(source: Download) -> Reader:
     return vision.Reader()
 
 
-def available(card: DatasetCard, root: Path | None = None, kind: str = "") -> dict[str, str]:
-    """What each source of the card lacks on this machine, by kind; an empty text means that it can be read."""
+def available(
+    card: DatasetCard, root: Path | None = None, kind: str = "", split: Split | None = None
+) -> dict[str, str]:
+    """What each source lacks on this machine for one split or all, by kind; an empty text means that it can be read."""
     root = root or data_folder()
     found = {}
     for source in sources(card, kind):
         reader = reader_of(source)
-        lacks = [text for name in parts(card, source) if (text := reader.missing(source, name, root))]
+        lacks = [text for name in parts(card, source, split) if (text := reader.missing(source, name, root))]
         found[source.kind] = lacks[0] if lacks else ""
     return found
 
 
-def choose(card: DatasetCard, root: Path, kind: str = "") -> tuple[Download, Reader]:
-    """The first source that is there; `DataError` lists what each of them lacks."""
-    lacks = available(card, root, kind)
+def choose(card: DatasetCard, root: Path, kind: str = "", split: Split | None = None) -> tuple[Download, Reader]:
+    """The first source that has the split (or all of them); `DataError` lists what each of them lacks."""
+    if split is not None and split not in card.splits:
+        raise DataError(f"{card.name} has no split {split!r}; it has {', '.join(card.splits)}")
+    lacks = available(card, root, kind, split)
     for source in sources(card, kind):
         if not lacks[source.kind]:
             return source, reader_of(source)

@@ -102,6 +102,17 @@ def test_the_first_source_that_is_there_is_read(tmp_path: Path) -> None:
         next(sources.rows(card("p", ["a", "b"], {"test": 4}, {"kind": "folder", "layout": "dtd"}), "train", tmp_path))
 
 
+def test_a_split_is_read_although_other_parts_are_not_here(tmp_path: Path) -> None:
+    class_folders(tmp_path / "dtd/val", ["a", "b"], 2)
+    pets = two_sources(tmp_path)
+    assert [row.label for row in sources.rows(pets, "test", tmp_path)] == [0, 0, 1, 1]
+    assert sources.available(pets, tmp_path, "folder", "test") == {"folder": ""}
+    with pytest.raises(DataError, match="dtd/train"):
+        next(sources.rows(pets, "validation", tmp_path))
+    with pytest.raises(DataError, match="dtd/train"):
+        sources.check(pets, tmp_path)
+
+
 def test_check_counts_hashes_and_images_that_two_splits_share(tmp_path: Path) -> None:
     fill_folder(tmp_path)
     report = sources.check(two_sources(tmp_path), tmp_path)

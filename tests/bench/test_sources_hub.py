@@ -116,7 +116,7 @@ def refused(root: Path, pets: DatasetCard, *words: str, split: str = "test") -> 
 def test_a_missing_shard_is_named(tmp_path: Path) -> None:
     pets = make(tmp_path)
     (tmp_path / "owner/pets/data/train-00001-of-00002.parquet").unlink()
-    refused(tmp_path, pets, "only 1 of 2 shards of 'train'", "bench data fetch pets")
+    refused(tmp_path, pets, "only 1 of 2 shards of 'train'", "bench data fetch pets", split="train")
 
 
 def test_a_wrong_count_is_refused(tmp_path: Path) -> None:
