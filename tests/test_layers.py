@@ -10,9 +10,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ORDER = [
     {"errors"},
-    {"recipes", "records", "cards", "cells", "metrics", "weights", "suites", "catalogue"},
+    {"recipes", "records", "cards", "cells", "metrics", "weights", "tensorfile", "suites", "catalogue"},
     {"store"},
-    {"results", "grid", "experiments", "sensitivity", "schedule", "images", "sources", "mini8", "stats", "backbone", "checkpoints", "contract", "merge_files", "geometry"},
+    {"results", "grid", "experiments", "sensitivity", "disentanglement", "schedule", "images", "sources", "mini8", "stats", "backbone", "checkpoints", "contract", "merge_files", "geometry"},
     {"finetune", "merge", "evaluate", "supply", "tables", "registry"},
     {"kinds", "compare", "leaderboard"},
     {"run"},
