@@ -181,24 +181,28 @@ class Trainer:
 
     def gradients(self, index: int, batch: Tensor, labels: Tensor) -> tuple[dict[str, Tensor], dict[str, Update]]:
         """Gradients of the leaves by name, and the updates where they were needed on the way."""
-        half = self.recipe.precision == "bfloat16"
+        weights = self.way.weights(self.base, self.leaves, **self.options)
         updates: dict[str, Update] = {}
-        with torch.autocast(batch.device.type, torch.bfloat16, enabled=half):
+        with torch.autocast(batch.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
             if self.way.tangent:
-                # With out = f0 + J tau, d loss / d tau = J^T d loss / d out: backward through f0 alone, at theta_0.
                 updates = self.updates()
                 tangent = {name: u.dense() if isinstance(u, Factors) else u for name, u in updates.items()}
-                sources = {name: self.base[name].detach().requires_grad_() for name in tangent}
-                value, moved = self.tower.dual({**self.base, **sources}, tangent, batch)
+                expansion = {name: self.base[name].detach().requires_grad_() for name in tangent}
+                value, moved = self.tower.dual({**self.base, **expansion}, tangent, batch)
                 features = value + moved
             else:
-                sources = self.leaves
-                features = self.tower(self.way.weights(self.base, self.leaves, **self.options), batch)
+                features = self.tower(weights, batch)
         logits = F.normalize(features.float(), dim=-1) @ self.head.T
         loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
         self.losses[index] = loss.detach()
-        found = torch.autograd.grad(loss, list(sources.values()))
-        return dict(zip(sources, found, strict=True)), updates
+        if self.way.tangent:
+            # With out = f0 + J tau, d loss / d tau = J^T d loss / d out: backward through f0 alone, at theta_0. What is
+            # left is the way from tau to the leaves: nothing where they are weights, two products where factors.
+            along = torch.autograd.grad(loss, list(expansion.values()))
+            found = torch.autograd.grad([weights[name] for name in expansion], list(self.leaves.values()), along)
+        else:
+            found = torch.autograd.grad(loss, list(self.leaves.values()))
+        return dict(zip(self.leaves, found, strict=True)), updates
 
     @torch.no_grad()
     def updates(self) -> dict[str, Update]:

@@ -22,6 +22,7 @@ from methods.tower.reference import forward_mode
 from methods.vectors import generator
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.2, 0.25, 0.3)
+TANGENT_LORA = dataclasses.replace(FINETUNING["lora"], name="tangent_lora", tangent=True)  # a user's own method
 METHODS = [(m, r) for m in FINETUNING for r in (None, *REGULARIZERS)]
 RECIPE = Recipe(steps=6, batch_size=5, lr=1e-3, warmup_steps=2, rank=2, alpha=2.0)
 
@@ -72,14 +73,16 @@ def test_one_plain_step_by_hand(task):
 
 
 @pytest.mark.parametrize("form", ["frobenius", "squared"])
-@pytest.mark.parametrize(("method", "regulariser"), METHODS, ids=lambda x: str(x))
+@pytest.mark.parametrize(
+    ("method", "regulariser"), [*METHODS, (TANGENT_LORA, "orthoreg")], ids=lambda x: getattr(x, "name", str(x))
+)
 def test_training_is_adamw_on_loss_plus_penalty_by_autograd(task, method, regulariser, form):
     """The whole loop written the slow way: penalty in the graph, torch.func jvp for tta, Adam from its formula."""
     _, params, head, images, labels = task
     recipe = dataclasses.replace(RECIPE, strength=0.3 if regulariser else 0.0, form=form, clip=0.7, label_smoothing=0.1)
     expert = run(task, recipe, method=method, regulariser=regulariser)
 
-    way = FINETUNING[method]
+    way = FINETUNING[method] if isinstance(method, str) else method
     options = {n: getattr(recipe, n) for n in way.options}
     double = {n: p.double() for n, p in params.items()}
     module = VisionTransformer(8, 4, 12, 2, 3, 2.0, output_dim=6).double()
@@ -94,7 +97,8 @@ def test_training_is_adamw_on_loss_plus_penalty_by_autograd(task, method, regula
         dense = {n: u if isinstance(u, torch.Tensor) else u.scale * u.b @ u.a for n, u in updates.items()}
         if way.tangent:
             with forward_mode():
-                f0, moved = jvp(lambda p, x=x: functional_call(module, p, (x,)), (double,), (dense,))
+                at = {n: double[n] for n in dense}
+                f0, moved = jvp(lambda p, x=x: functional_call(module, {**double, **p}, (x,)), (at,), (dense,))
             features = f0 + moved
         else:
             features = slow({n: p + dense[n] if n in dense else p for n, p in double.items()}, x)
