@@ -18,6 +18,7 @@ from torch import Tensor
 from bench import images, suites
 from bench.cards import DatasetCard
 from bench.errors import DataError
+from bench.preflight import weights_file
 from bench.suites import ASSETS, BackboneCard
 from methods.tower import Tower
 
@@ -67,16 +68,24 @@ def _create(card: BackboneCard) -> Any:
         model = open_clip.CLIP(**open_clip.get_model_config(card.architecture))
         model.load_state_dict(assets.load_mini())
         return model
+    own = weights_file(card)
+    if own.is_file():
+        verify_file(own, card.sha256, "put the released file there again")
     try:
         with warnings.catch_warnings():
             # A GELU tower with QuickGELU weights loses points in silence: make open_clip's warning an error.
             warnings.filterwarnings("error", message=".*QuickGELU.*")
-            return open_clip.create_model(card.architecture, pretrained=card.weights, precision="fp32")
+            source = str(own) if own.is_file() else card.weights
+            model = open_clip.create_model(card.architecture, pretrained=source, precision="fp32")
     except (RuntimeError, OSError) as error:
         raise DataError(
             f"weights {card.weights!r} of {card.name} cannot be loaded ({str(error).splitlines()[0][:160]}); "
-            "fetch them once with network access, or point HF_HOME at a cache that has them"
+            f"fetch them once with network access, or put the file at {own}"
         ) from error
+    told = getattr(model.visual, "preprocess_cfg", {})
+    if tuple(told.get("mean", card.mean)) != card.mean or tuple(told.get("std", card.std)) != card.std:
+        raise DataError(f"{card.name} wants mean {told['mean']} and std {told['std']}; add it to backbones.toml")
+    return model
 
 
 def verify_file(path: Path, expected: str, remedy: str) -> None:

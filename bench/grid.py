@@ -95,7 +95,7 @@ def plan(
     methods = tuple(finetuning) or chosen.finetuning
     merges = tuple(operators) or chosen.operators or (*catalogue.operators, *catalogue.composed)
     for name in backbones:
-        if name not in suite.backbones:
+        if name not in suite.backbones and "/" not in name:
             raise UnknownName(f"backbone of suite {suite.name}", name, suite.backbones)
     if chosen.tasks is not None and chosen.tasks > len(suite.tasks):
         raise BenchError(

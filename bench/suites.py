@@ -8,6 +8,7 @@ import json
 import math
 import tomllib
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,6 +34,8 @@ class BackboneCard(Card):
     mean: tuple[float, float, float] = CLIP_MEAN
     std: tuple[float, float, float] = CLIP_STD
     sha256: str = ""
+    hub: str = ""
+    """Hugging Face repository of the weights, to say whether they are here without importing open_clip."""
 
     @property
     def fingerprint(self) -> str:
@@ -121,7 +124,20 @@ def backbone_names() -> list[str]:
 
 
 def backbone(name: str) -> BackboneCard:
-    """The card of a backbone."""
+    """The card of a backbone, or of any other open_clip model as `ARCHITECTURE/TAG` (`ViT-B-32/laion2b_s34b_b79k`)."""
+    if "/" in name and name not in _backbones():
+        architecture, _, tag = name.partition("/")
+        return BackboneCard(name=name, architecture=architecture, weights=tag, image_size=_image_size(architecture))
     if name not in _backbones():
         raise UnknownName("backbone", name, backbone_names())
     return _backbones()[name]
+
+
+def _image_size(architecture: str) -> int:
+    """Side of the images that an open_clip architecture reads, from the config that its package carries."""
+    spec = find_spec("open_clip")
+    folder = Path(spec.origin or "").parent / "model_configs" if spec else Path()
+    known = {p.stem: p for p in folder.glob("*.json")}
+    if architecture not in known:
+        raise UnknownName("open_clip architecture", architecture, known)
+    return int(json.loads(known[architecture].read_text(encoding="utf-8"))["vision_cfg"]["image_size"])

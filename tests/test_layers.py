@@ -12,7 +12,7 @@ ORDER = [
     {"errors"},
     {"recipes", "records", "cards", "cells", "metrics", "weights", "tensorfile", "suites", "catalogue"},
     {"store"},
-    {"results", "grid", "experiments", "sensitivity", "disentanglement", "schedule", "images", "sources", "mini8", "stats", "backbone", "checkpoints", "contract", "merge_files", "geometry"},
+    {"results", "grid", "experiments", "sensitivity", "disentanglement", "schedule", "images", "preflight", "sources", "mini8", "stats", "backbone", "checkpoints", "contract", "merge_files", "geometry"},
     {"finetune", "merge", "evaluate", "supply", "tables", "registry"},
     {"kinds", "compare", "leaderboard"},
     {"run"},

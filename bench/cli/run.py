@@ -115,20 +115,31 @@ def _execute(
     import functools
     import signal
 
-    from bench import driver
+    from bench import driver, preflight, suites
     from bench.progress import Progress
     from bench.store import Store
 
     store = Store(where)
     state = driver.schedule(cells, store)
     again = len(store.failed() & state.pending)
-    _say(f"{state.counts.total} cells, {state.before} already done" + (f", {again} failed before and tried again" if again else ""))
+    _say(
+        f"{state.counts.total} cells, {state.before} already done"
+        + (f", {again} failed before and tried again" if again else "")
+    )
+    pending = [cell for key, cell in state.cells.items() if key in state.pending]
+    for name in sorted({cell.suite for cell in pending}):
+        preflight.require(suites.load(name), [cell for cell in pending if cell.suite == name])
     runtime = {"store": store.url, "device": workers.device, "threads": workers.threads, "include": include}
     signal.signal(signal.SIGTERM, _terminate)
     started = time.monotonic()
     try:
         driver.run(
-            state, store, functools.partial(driver.open_session, runtime), progress=Progress(state), workers=workers, local=local
+            state,
+            store,
+            functools.partial(driver.open_session, runtime),
+            progress=Progress(state),
+            workers=workers,
+            local=local,
         )
     except KeyboardInterrupt:
         kept = len(state.done)
@@ -186,15 +197,20 @@ def plan(
 
     By kind: done, pending, failed, and blocked by failed ones.
     """
+    from bench import preflight, suites
     from bench.cli.summary import by_kind
 
     chosen = select(grid, suite, seeds, methods, operators, backbones, include)
     kinds = by_kind(chosen.cells, store)
+    missing = preflight.missing(suites.load(chosen.suite), chosen.cells)
     if json:
-        print_json({"grid": grid, "suite": chosen.suite, "store": store, "cells": len(chosen.cells), "kinds": kinds})
+        found = {"grid": grid, "suite": chosen.suite, "store": store, "cells": len(chosen.cells), "kinds": kinds}
+        print_json(found | {"missing": missing})
         return
     print(f"grid {grid} on suite {chosen.suite}, {seeds} seed{'s' if seeds > 1 else ''}; store {store}")
     _print_kinds(kinds)
+    if missing:
+        print("missing on this machine:", *(f"  {line}" for line in missing), sep="\n")
 
 
 def status(
