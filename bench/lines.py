@@ -17,7 +17,7 @@ Counts = dict[int, dict[str, tuple[int, int]]]
 
 @dataclass
 class Line:
-    """One model (or one expert per task) over its seeds, measured on test images."""
+    """A model (or one expert per task) over its seeds, on test images. Filled once from rows, then only read."""
 
     kind: str
     suite: str
@@ -38,12 +38,12 @@ class Line:
     scaling: dict[int, dict[str, float]] = field(default_factory=lambda: defaultdict(dict))
     keys: dict[int, set[str]] = field(default_factory=lambda: defaultdict(set))
 
-    @property
+    @cached_property
     def seeds(self) -> tuple[int, ...]:
         """Seeds in order; -1 where nothing is random."""
         return tuple(sorted(self.counts))
 
-    @property
+    @cached_property
     def measured(self) -> int:
         """Tasks that every seed has."""
         return sum(all(task in self.counts[seed] for seed in self.seeds) for task in self.tasks) if self.seeds else 0
@@ -55,7 +55,14 @@ class Line:
 
     def accuracies(self, seed: int) -> dict[str, float]:
         """{task: test accuracy} of one seed."""
-        return {task: accuracy(*self.counts[seed][task]) for task in self.tasks if task in self.counts[seed]}
+        return self._rates.get(seed, {})
+
+    @cached_property
+    def _rates(self) -> dict[int, dict[str, float]]:
+        return {
+            seed: {task: accuracy(*by_task[task]) for task in self.tasks if task in by_task}
+            for seed, by_task in self.counts.items()
+        }
 
     @cached_property
     def accuracy(self) -> float | None:
@@ -71,19 +78,20 @@ class Line:
 
     def outcome(self, seeds: Sequence[int] | None = None) -> list[npt.NDArray[np.int8]] | None:
         """Correctness per task, [seeds, images] in {0, 1}; None where a stored row has no bits."""
-        if not self.complete:
+        if self._right is None or seeds is None or tuple(seeds) == self.seeds:
+            return self._right
+        # the pretrained model, which has no seed, pairs with every seed
+        places = [self.seeds.index(seed) if seed in self.counts else 0 for seed in seeds]
+        return [task[places] for task in self._right]
+
+    @cached_property
+    def _right(self) -> list[npt.NDArray[np.int8]] | None:
+        if not self.complete or not all(self.bits[s].get(task) for s in self.seeds for task in self.tasks):
             return None
-        found = []
-        for task in self.tasks:
-            layers = []
-            for seed in seeds or self.seeds:
-                own = seed if seed in self.counts else self.seeds[0]  # the pretrained model pairs with every seed
-                bits, total = self.bits[own].get(task, b""), self.counts[own][task][1]
-                if not bits:
-                    return None
-                layers.append(unpack_bits(bits, total).astype(np.int8))
-            found.append(np.stack(layers))
-        return found
+        return [
+            np.stack([unpack_bits(self.bits[s][task], self.counts[s][task][1]).astype(np.int8) for s in self.seeds])
+            for task in self.tasks
+        ]
 
 
 def difference(a: Line, b: Line) -> tuple[list[npt.NDArray[np.int8]], tuple[int, ...]] | None:

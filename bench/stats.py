@@ -15,8 +15,9 @@ The difference's p-value is McNemar's score test carried over to a mean over tas
 is added in the same way (a Behrens-Fisher tail). It is a closed form, so Holm over hundreds of rows has no floor.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -32,6 +33,7 @@ POWER = 0.8
 OUTER_SEEDS = 3
 """From this many seeds on, seeds are a level of their own."""
 _MOST_PATTERNS = 64
+_KEPT_WEIGHTS = 20_000_000
 _FEWEST_ROWS = 5
 _MOST_FREEDOM = 10.0
 """A prior is worth ten more seeds at most, so that an unusually restless row still speaks for itself."""
@@ -89,10 +91,10 @@ def estimates(
     """
     if not outcomes:
         return []
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng([seed, len(outcomes[0])])
     tasks = range(len(outcomes[0]))
     summed = [np.stack([o[t].sum(axis=0, dtype=np.int32) for o in outcomes]) for t in tasks]
-    means = resample(summed, draws, rng)
+    means = resample(summed, draws, seed)
     tail = (1 - confidence) / 2
     found = []
     for column, outcome in enumerate(outcomes):
@@ -138,28 +140,48 @@ def seed_prior(accuracies: npt.ArrayLike, *, paired: bool) -> SeedPrior | None:
     return SeedPrior(float(np.exp(logs.mean() + special.digamma(freedom / 2) - np.log(freedom / 2))), freedom)
 
 
-def resample(values: Sequence[npt.NDArray[np.int32]], draws: int, rng: np.random.Generator) -> Array:
+def resample(values: Sequence[npt.NDArray[np.int32]], draws: int, seed: int) -> Array:
     """Stratified bootstrap means [draws, rows] of integers [rows, images], one array per task.
 
-    Images are drawn within tasks, the same ones for all rows. Images whose values agree in every row are one
-    category, so few rows need one multinomial draw per task; many rows need the images' own weights and one matrix
-    product. The sums are integers in both, so they do not depend on the machine's arithmetic.
+    Images are drawn within tasks, the same ones for all rows. Images whose values agree in every row are one category,
+    so few rows need one multinomial draw per task; many rows need the images' own weights and one matrix product.
+    The sums are integers in both, so they do not depend on the machine's arithmetic.
     """
     total = np.zeros((draws, values[0].shape[0]))
-    for task in values:
+    for place, task in enumerate(values):
         images = task.shape[1]
         patterns, counts = np.unique(task, axis=1, return_counts=True)
         if len(counts) <= _MOST_PATTERNS:
+            rng = np.random.default_rng([seed, place])
             total += (rng.multinomial(images, counts / images, size=draws) @ patterns.T) / images
             continue
-        block = max(1, 2_000_000 // images)
         matrix = task.T.astype(np.float32)  # float32 products of these integers are exact below 2**24
-        for start in range(0, draws, block):
-            size = min(block, draws - start)
-            drawn = rng.integers(0, images, size=(size, images)) + np.arange(size)[:, None] * images
-            weights = np.bincount(drawn.ravel(), minlength=size * images).reshape(size, images)
-            total[start : start + size] += (weights.astype(np.float32) @ matrix).astype(np.float64) / images
+        start = 0
+        for weights in _weights(images, draws, seed, place):
+            total[start : start + len(weights)] += (weights.astype(np.float32) @ matrix).astype(np.float64) / images
+            start += len(weights)
     return total / len(values)
+
+
+def _weights(images: int, draws: int, seed: int, place: int) -> Iterable[npt.NDArray[np.uint8]]:
+    """How often each image is drawn, blocks [some draws, images]; kept for the next rows of the same task if small."""
+    if images * draws > _KEPT_WEIGHTS:
+        return _drawn_weights(images, draws, seed, place)
+    return _kept_weights(images, draws, seed, place)
+
+
+@lru_cache(maxsize=16)
+def _kept_weights(images: int, draws: int, seed: int, place: int) -> list[npt.NDArray[np.uint8]]:
+    return list(_drawn_weights(images, draws, seed, place))
+
+
+def _drawn_weights(images: int, draws: int, seed: int, place: int) -> Iterator[npt.NDArray[np.uint8]]:
+    rng = np.random.default_rng([seed, place])
+    block = max(1, 2_000_000 // images)
+    for start in range(0, draws, block):
+        size = min(block, draws - start)
+        drawn = rng.integers(0, images, size=(size, images)) + np.arange(size)[:, None] * images
+        yield np.bincount(drawn.ravel(), minlength=size * images).reshape(size, images).astype(np.uint8)
 
 
 def mcnemar(outcome: npt.NDArray[np.int8]) -> tuple[int, int, float]:
@@ -175,8 +197,8 @@ def mcnemar(outcome: npt.NDArray[np.int8]) -> tuple[int, int, float]:
     return won, lost, min(1.0, 2 * float(special.bdtr(min(won, lost), won + lost, 0.5)))
 
 
-def wilson(correct: int, total: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """Wilson's score interval for one accuracy."""
+def wilson(correct: float, total: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Wilson's score interval for one accuracy; `correct` may be a mean over seeds that share their images."""
     z = float(special.ndtri(0.5 + confidence / 2))
     centre = (correct + z * z / 2) / (total + z * z)
     half = z / (total + z * z) * (correct * (total - correct) / total + z * z / 4) ** 0.5
@@ -230,16 +252,17 @@ def _parts(outcome: Outcome, prior: SeedPrior | None) -> _Parts:
     per_seed = np.zeros(seeds)
     images = images_null = residual = 0.0
     for task in outcome:
-        x = task.astype(np.float64)
-        n = x.shape[1]
-        mean = x.mean(axis=0)
-        per_seed += x.mean(axis=1) / tasks
+        n = task.shape[1]
+        by_image, by_seed = task.sum(axis=0, dtype=np.int64), task.sum(axis=1, dtype=np.int64)
+        mean, square = by_seed.sum() / (seeds * n), float(by_image @ by_image) / seeds**2  # square: of the image means
+        per_seed += by_seed / n / tasks
         share = 1 / (tasks * tasks * n)
-        images += share * float(mean.var())
-        images_null += share * float((mean * mean).mean())
-        if seeds >= OUTER_SEEDS:
-            rest = x - mean - x.mean(axis=1, keepdims=True) + x.mean()
-            residual += share * float((rest * rest).sum()) / ((seeds - 1) * max(1, n - 1))
+        images += share * max(0.0, square / n - mean**2)
+        images_null += share * square / n
+        if seeds >= OUTER_SEEDS:  # residual sum of squares of seeds x images; entries are -1, 0, 1
+            entries, of_seeds = np.count_nonzero(task), float(by_seed @ by_seed) / n
+            rest = entries - seeds * square - of_seeds + seeds * n * mean**2
+            residual += share * max(0.0, rest) / ((seeds - 1) * max(1, n - 1))
     variance, freedom = 0.0, float(seeds - 1)
     if seeds >= OUTER_SEEDS:
         variance = float(per_seed.var(ddof=1))

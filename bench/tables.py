@@ -79,7 +79,7 @@ class Lines:
 
     def _reference(self, line: Line, finetuning: str, seed: int) -> dict[str, float]:
         if finetuning == line.finetuning:
-            keys = [k for key in line.keys[seed] for k in needs(self.cells.get(key, {}).get("identity", {}))]
+            keys = [k for key in line.keys[seed] for k in self.upstream(key)]
             own = {self.by_key[key][0]: self.by_key[key][1] for key in keys if key in self.by_key}
             if own:
                 return own
@@ -89,16 +89,17 @@ class Lines:
                 return experts.accuracies(seed)
         return {}
 
+    def upstream(self, key: str) -> list[str]:
+        """Keys of the cells that a cell was made from."""
+        return needs(self.cells.get(key, {}).get("identity", {}))
+
     def seconds(self, line: Line) -> float | None:
         """Seconds of the line's own cells, mean over seeds, as their provenance says; None where it does not."""
         return _mean_seconds(self.cells, line.keys.values())
 
     def seconds_of_experts(self, line: Line) -> float | None:
         """Seconds of fine-tuning the experts of the line, mean over seeds."""
-        keys = [
-            {k for key in of_seed for k in needs(self.cells.get(key, {}).get("identity", {}))}
-            for of_seed in line.keys.values()
-        ]
+        keys = [{k for key in of_seed for k in self.upstream(key)} for of_seed in line.keys.values()]
         return _mean_seconds(self.cells, keys)
 
 

@@ -5,13 +5,14 @@ percent with two decimals. Boards are never mixed: a rank is a place among rows 
 """
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from bench import stats, tables
+from bench.leaderboard import extras
 from bench.lines import Line, difference
 from bench.metrics import COMMON_REFERENCE
 from bench.tables import Lines
@@ -31,7 +32,8 @@ WHY_TWO = (
 def build(rows: pa.Table, cells: pa.Table, suite: str | None = None) -> dict[str, Any]:
     """Everything a leaderboard shows about one suite, as plain values.
 
-    Keys: suite, tasks, control, boards (each with board, backbone, rows), references, negation, notes, sources.
+    Keys: suite, tasks, control, boards (each with board, backbone, rows), references, negation, effects, curves,
+    subsets, geometry, notes, sources, explanation.
     """
     lines = tables.collect(rows, cells, suite)
     by_board: dict[tuple[str, str], list[Line]] = defaultdict(list)
@@ -48,6 +50,10 @@ def build(rows: pa.Table, cells: pa.Table, suite: str | None = None) -> dict[str
         "boards": boards,
         "references": [_entry(lines, line, e) for line, e in _measured(lines, lines.zeroshot + lines.experts)],
         "negation": _negation(lines),
+        "effects": extras.effects(lines),
+        "curves": extras.curves(rows, lines),
+        "subsets": extras.subsets(rows, lines),
+        "geometry": extras.geometry(lines),
         "notes": _notes(lines, boards),
         "sources": _sources(lines),
         "explanation": WHY_TWO,
@@ -119,6 +125,7 @@ def _entry(lines: Lines, line: Line, estimate: stats.Estimate | None) -> Entry:
         "seeds": [s for s in line.seeds if s >= 0],
         "scaling": _scaling(line),
         "by_task": {task: tables.percent(line.task_accuracy(task)) for task in line.tasks},
+        "by_task_interval": {task: _wilson(line, task) for task in line.tasks},
         "by_seed": {
             str(s): tables.percent(float(np.mean(list(line.accuracies(s).values()))))
             for s in line.seeds
@@ -127,6 +134,9 @@ def _entry(lines: Lines, line: Line, estimate: stats.Estimate | None) -> Entry:
         "seconds": _seconds(lines.seconds(line)),
         "expert_seconds": _seconds(lines.seconds_of_experts(line)),
         "keys": sorted(key for keys in line.keys.values() for key in keys),
+        "experts": sorted({k for keys in line.keys.values() for key in keys for k in lines.upstream(key)}),
+        "where": _where(lines, line),
+        "command": _command(lines, line),
     }
 
 
@@ -180,13 +190,20 @@ def _notes(lines: Lines, boards: Sequence[dict[str, Any]]) -> list[str]:
 
 def _sources(lines: Lines) -> list[str]:
     """Machines, devices and versions the results came from, as their provenance says."""
-    found = set()
-    for cell in lines.cells.values():
-        told = cell["provenance"]
-        parts = [str(told[n]) for n in ("host", "machine", "device", "commit") if told.get(n)]
-        parts += [f"{n} {told[n]}" for n in ("bench", "torch", "python") if told.get(n)]
-        found.add(", ".join(parts))
-    return sorted(found - {""})
+    return sorted({_told(cell["provenance"]) for cell in lines.cells.values()} - {""})
+
+
+def _where(lines: Lines, line: Line) -> str:
+    """The same for one line."""
+    keys = {key for keys in line.keys.values() for key in keys}
+    return "; ".join(sorted({_told(lines.cells.get(key, {}).get("provenance", {})) for key in keys} - {""}))
+
+
+def _told(provenance: Mapping[str, Any]) -> str:
+    parts = [str(provenance[n]) for n in ("host", "machine", "device") if provenance.get(n)]
+    return ", ".join(
+        parts + [f"{n} {provenance[n]}" for n in ("commit", "bench", "torch", "python") if provenance.get(n)]
+    )
 
 
 def _title(board: str, backbone: str, lines: Lines) -> str:
@@ -198,12 +215,30 @@ def _place(board: str) -> int:
     return BOARDS.index(board) if board in BOARDS else len(BOARDS)
 
 
+def _wilson(line: Line, task: str) -> list[float | None] | None:
+    """Wilson interval of one task's accuracy: its images count once, however many seeds saw them."""
+    rate = line.task_accuracy(task)
+    if rate is None:
+        return None
+    total = line.counts[line.seeds[0]][task][1]
+    return [tables.percent(v) for v in stats.wilson(rate * total, total)]
+
+
 def _scaling(line: Line) -> str:
     """The chosen coefficients: one number, or a range over seeds (and targets)."""
     chosen = sorted({round(s, 6) for by_task in line.scaling.values() for s in by_task.values()})
     if not chosen:
         return ""
     return f"{chosen[0]:g}" if len(chosen) == 1 else f"{chosen[0]:g}–{chosen[-1]:g}"
+
+
+def _command(lines: Lines, line: Line) -> str:
+    """The command that measures the row again; empty where no grid does."""
+    if line.kind != "addition":
+        return ""
+    seeds = max(line.seeds, default=0) + 1
+    chosen = f"--methods {line.finetuning} --operators {line.operator} --seeds {seeds}"
+    return f"bench run --grid all --suite {lines.suite} {chosen}"
 
 
 def _seconds(value: float | None) -> float | None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from bench import results
 from bench.errors import BenchError, UnknownName
-from bench.leaderboard import boards, pictures, text
+from bench.leaderboard import boards, html, pictures, text
 from bench.store import Store
 
 PICTURES = ("accuracy.svg", "accuracy.png")
@@ -23,6 +23,7 @@ Page = Mapping[str, Any]
 
 _FILES: dict[str, Callable[[Page], str]] = {
     "table.csv": text.table_csv,
+    "index.html": html.page,
 }
 """Rendered text files of a suite."""
 

@@ -53,12 +53,15 @@ def digest_in(data: bytes) -> str:
 def _draw(axes: Any, page: Mapping[str, Any], shown: list[dict[str, Any]], total: int) -> None:
     methods = sorted({row["finetuning"].partition("+")[0] for row in shown})
     colour = {method: OKABE_ITO[i % len(OKABE_ITO)] for i, method in enumerate(methods)}
-    for place, row in enumerate(reversed(shown)):
-        method, _, regulariser = row["finetuning"].partition("+")
-        low, high = (row[k] if row[k] is not None else row["accuracy"] for k in ("low", "high"))
-        bar = [[row["accuracy"] - low], [high - row["accuracy"]]]
-        fill = colour[method] if regulariser else "white"
-        axes.errorbar(row["accuracy"], place, xerr=bar, fmt="o", color=colour[method], mfc=fill, ms=5, lw=1.2)
+    places = {id(row): place for place, row in enumerate(reversed(shown))}
+    for name in sorted({row["finetuning"] for row in shown}):  # one call for each kind of row
+        method, _, regulariser = name.partition("+")
+        rows = [row for row in shown if row["finetuning"] == name]
+        values = [row["accuracy"] for row in rows]
+        low = [v - (row["low"] if row["low"] is not None else v) for v, row in zip(values, rows, strict=True)]
+        high = [(row["high"] if row["high"] is not None else v) - v for v, row in zip(values, rows, strict=True)]
+        style = {"color": colour[method], "mfc": colour[method] if regulariser else "white"}
+        axes.errorbar(values, [places[id(row)] for row in rows], xerr=[low, high], fmt="o", ms=5, lw=1.2, **style)
     axes.set_yticks(range(len(shown)), [row["name"] for row in reversed(shown)])
     for row in page["references"]:
         if row["accuracy"] is not None and row["name"] in ("zero-shot", "nonlinear/expert"):

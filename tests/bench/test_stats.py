@@ -78,6 +78,17 @@ def test_mixed_p_value_lies_between_the_normal_and_students():
     assert 2 * scipy.stats.norm.sf(size) < stats._p_value(part) < 2 * scipy.stats.t.sf(size, 2)
 
 
+def test_moments_equal_those_of_the_whole_table():
+    values = np.random.default_rng(4).integers(-1, 2, size=(3, 40)).astype(np.int8)
+    part = stats._parts([values], None)
+    x = values.astype(float)
+    rest = x - x.mean(axis=0) - x.mean(axis=1, keepdims=True) + x.mean()
+    assert part.images == pytest.approx(x.mean(axis=0).var() / 40)
+    assert part.images_null == pytest.approx((x.mean(axis=0) ** 2).mean() / 40)
+    assert part.seed_error == pytest.approx((x.mean(axis=1).var(ddof=1) / 3) ** 0.5)
+    assert part.kept == pytest.approx(max(0, 1 - (rest**2).sum() / (2 * 39) / 40 / 3 / part.images))
+
+
 def test_two_seeds_are_no_level_of_their_own():
     two = stats.estimates([outcome([[1] * 5, [0] * 5])])[0]
     assert two.error == 0.0
@@ -92,9 +103,12 @@ def test_identical_models_differ_by_nothing():
 def test_few_patterns_and_many_images_draw_from_the_same_distribution(monkeypatch):
     rng = np.random.default_rng(0)
     values = [rng.integers(-1, 2, size=(3, n)).astype(np.int32) for n in (40, 70)]
-    by_pattern = stats.resample(values, 20_000, np.random.default_rng(1))
+    by_pattern = stats.resample(values, 20_000, seed=1)
     monkeypatch.setattr(stats, "_MOST_PATTERNS", 0)
-    by_image = stats.resample(values, 20_000, np.random.default_rng(2))
+    by_image = stats.resample(values, 20_000, seed=2)
+    assert (by_image == stats.resample(values, 20_000, seed=2)).all()
+    monkeypatch.setattr(stats, "_KEPT_WEIGHTS", 0)
+    assert (by_image == stats.resample(values, 20_000, seed=2)).all()
     np.testing.assert_allclose(by_pattern.mean(axis=0), by_image.mean(axis=0), atol=0.002)
     np.testing.assert_allclose(np.cov(by_pattern.T), np.cov(by_image.T), atol=2e-4)
     expected = sum(v.var(axis=1) / v.shape[1] for v in values) / 4

@@ -93,6 +93,7 @@ def test_the_pretrained_model_pairs_with_every_seed_and_disjoint_seeds_with_none
     values, seeds = difference(lines.find("att/ties"), lines.find("zero-shot"))
     assert seeds == (0, 1, 2)
     assert values[0].shape == (3, 120)
+    lines = lines_of(Synthetic())
     a, b = lines.find("att/ties"), lines.find("nonlinear/ties")
     for seed in (1, 2):
         del a.counts[seed]

@@ -1,0 +1,148 @@
+"""Small charts as inline SVG for the HTML page. Colours come from the page's style, so dark mode and print work.
+
+Every function returns safe markup; names are escaped. Series are told apart by marker and dash as well as by colour.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+
+from markupsafe import Markup, escape
+
+Point = tuple[float, float]
+
+MARKERS = {
+    0: '<circle cx="{x}" cy="{y}" r="4"{c}/>',
+    1: '<rect x="{x0}" y="{y0}" width="7" height="7"{c}/>',
+    2: '<path d="M{x} {t}l4.4 8h-8.8z"{c}/>',
+    3: '<path d="M{x} {t}l4.8 5-4.8 5-4.8-5z"{c}/>',
+}
+
+
+def whisker(value: float | None, low: float | None, high: float | None, span: tuple[float, float]) -> Markup:
+    """A dot with its interval on the common scale `span`, 120 x 16; empty without a value."""
+    if value is None:
+        return Markup("")
+    x = [_scale(v if v is not None else value, span, 4, 116) for v in (low, value, high)]
+    parts = [f'<line x1="{x[0]:.1f}" x2="{x[2]:.1f}" y1="8" y2="8"/>', f'<circle cx="{x[1]:.1f}" cy="8" r="2"/>']
+    return Markup(
+        f'<svg class="whisker" viewBox="0 0 120 16" width="120" height="16" aria-hidden="true">{"".join(parts)}</svg>'
+    )
+
+
+def curves(series: Mapping[str, Sequence[Point]], style: Mapping[str, str], title: str, axis: str) -> Markup:
+    """Lines through points, one per series; `style` gives the CSS class of a series. 260 x 190."""
+    points = [p for s in series.values() for p in s]
+    if not points:
+        return Markup("")
+    left, right, top, bottom = 36, 250, 24, 158
+    x_span, y_span = _span([p[0] for p in points]), _span([p[1] for p in points])
+    parts = [_frame(x_span, y_span, (left, right, top, bottom), axis)]
+    for name, values in series.items():
+        at = [(_scale(x, x_span, left, right), _scale(y, y_span, bottom, top)) for x, y in values]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y in at)
+        parts.append(f'<g class="{escape(style[name])}"><title>{escape(name)}</title><polyline points="{path}"/></g>')
+    return _svg(260, 190, title, parts)
+
+
+def scatter(points: Sequence[tuple[str, float, float, str, int, bool]], title: str, x_axis: str, y_axis: str) -> Markup:
+    """Named points (name, x > 0, y, CSS class, marker, filled); the x axis is logarithmic. 760 x 400."""
+    if not points:
+        return Markup("")
+    left, right, top, bottom = 52, 745, 24, 350
+    x_span = _span([math.log10(p[1]) for p in points])
+    y_span = _span([p[2] for p in points])
+    parts = [_log_frame(x_span, y_span, (left, right, top, bottom), x_axis, y_axis)]
+    for name, x, y, style, marker, filled in points:
+        cx, cy = _scale(math.log10(x), x_span, left, right), _scale(y, y_span, bottom, top)
+        hollow = "" if filled else ' fill="none"'
+        shape = MARKERS[marker % len(MARKERS)].format(
+            x=f"{cx:.1f}", y=f"{cy:.1f}", x0=f"{cx - 3.5:.1f}", y0=f"{cy - 3.5:.1f}", t=f"{cy - 5:.1f}", c=hollow
+        )
+        said = f"{name}: {y:.2f} %, {x:.1f} s"
+        parts.append(f'<g class="{escape(style)} mark" tabindex="0"><title>{escape(said)}</title>{shape}</g>')
+    return _svg(760, 400, title, parts)
+
+
+def heat(matrix: Sequence[Sequence[float]], names: Sequence[str], title: str, deepest: float) -> Markup:
+    """A square of values with their numbers; `deepest` has the full colour. The diagonal of cosines is 1 and stays pale."""
+    size, left, top = 30, 70, 34
+    parts = []
+    for i, row in enumerate(matrix):
+        y = top + i * size
+        parts.append(_text(left - 5, y + 19, names[i], "end"))
+        parts.append(_text(left + i * size + 15, top - 5, str(i + 1)))
+        for j, value in enumerate(row):
+            x, strength = left + j * size, 0.0 if i == j else min(1.0, abs(value) / deepest)
+            fill = f'class="{"minus" if value < 0 else "plus"}" style="fill-opacity:{strength:.2f}"'
+            said = escape(f"{names[i]}, {names[j]}: {value:.3f}")
+            parts.append(f'<rect x="{x}" y="{y}" width="{size}" height="{size}" {fill}><title>{said}</title></rect>')
+            parts.append(_text(x + 15, y + 19, _short(value), style="cell"))
+    edge = len(matrix) * size
+    return _svg(left + edge + 8, top + edge + 8, title, parts)
+
+
+def _text(x: float, y: float, text: str, anchor: str = "middle", style: str = "tick", more: str = "") -> str:
+    return f'<text class="{style}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{more}>{escape(text)}</text>'
+
+
+def _svg(width: int, height: int, title: str, parts: Sequence[str]) -> Markup:
+    head = f'<svg class="chart" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img">'
+    name = f'<title>{escape(title)}</title><text class="title" x="4" y="14">{escape(title)}</text>'
+    return Markup(f"{head}{name}{''.join(parts)}</svg>")
+
+
+def _frame(x_span: Point, y_span: Point, box: tuple[int, int, int, int], axis: str) -> str:
+    left, right, _, bottom = box
+    ticks = [_text(_scale(tick, x_span, left, right), bottom + 14, f"{tick:g}") for tick in _ticks(x_span, 5)]
+    return "".join([_y_ticks(y_span, box), *ticks, _text((left + right) / 2, bottom + 28, axis)])
+
+
+def _log_frame(x_span: Point, y_span: Point, box: tuple[int, int, int, int], x_axis: str, y_axis: str) -> str:
+    left, right, top, bottom = box
+    parts = [_y_ticks(y_span, box)]
+    for power in range(math.floor(x_span[0]), math.ceil(x_span[1]) + 1):
+        for tick in (m * 10.0**power for m in (1, 2, 5)):
+            if x_span[0] <= math.log10(tick) <= x_span[1]:
+                x = _scale(math.log10(tick), x_span, left, right)
+                parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{bottom}"/>')
+                parts.append(_text(x, bottom + 14, f"{tick:g}"))
+    parts.append(_text((left + right) / 2, bottom + 32, x_axis))
+    middle = (top + bottom) / 2
+    parts.append(_text(12, middle, y_axis, more=f' transform="rotate(-90 12 {middle:.1f})"'))
+    return "".join(parts)
+
+
+def _y_ticks(span: Point, box: tuple[int, int, int, int]) -> str:
+    left, right, top, bottom = box
+    parts = []
+    for tick in _ticks(span, 5):
+        y = _scale(tick, span, bottom, top)
+        parts.append(f'<line class="grid" x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(_text(left - 5, y + 4, f"{tick:g}", "end"))
+    return "".join(parts)
+
+
+def _span(values: Sequence[float]) -> Point:
+    """Smallest to largest with a margin of 4 %; a little room around a single value."""
+    low, high = min(values), max(values)
+    margin = 0.04 * (high - low) or max(0.5, abs(high) * 0.05)
+    return low - margin, high + margin
+
+
+def _ticks(span: Point, wanted: int) -> list[float]:
+    """Round numbers within `span`, about as many as wanted."""
+    raw = (span[1] - span[0]) / wanted
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw)
+    first = math.ceil(span[0] / step)
+    return [round(k * step, 10) + 0.0 for k in range(first, math.floor(span[1] / step) + 1)]
+
+
+def _scale(value: float, span: Point, start: float, end: float) -> float:
+    width = span[1] - span[0]
+    return start + (value - span[0]) / width * (end - start) if width else (start + end) / 2
+
+
+def _short(value: float) -> str:
+    text = f"{round(value, 2) + 0.0:.2f}"
+    return text.replace("0.", ".", 1) if abs(value) < 1 else f"{value:.0f}"
