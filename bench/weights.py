@@ -22,18 +22,21 @@ FACTOR_B, FACTOR_A = "lora.B.", "lora.A."
 def dump(
     delta: Mapping[str, Tensor], factors: Mapping[str, tuple[Tensor, Tensor]] | None, about: Mapping[str, Any]
 ) -> bytes:
-    """The bytes of a vector file; `about` goes into its header as JSON."""
+    """The bytes of a vector file; `about` goes into its header as JSON. Equal vectors give equal bytes.
+
+    One header entry only: safetensors writes several in an order that changes from call to call.
+    """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in delta.items()}
     for name, (b, a) in (factors or {}).items():
         tensors[FACTOR_B + name] = b.detach().cpu().contiguous()
         tensors[FACTOR_A + name] = a.detach().cpu().contiguous()
-    return safetensors.torch.save(tensors, {"format": FORMAT, "about": json.dumps(about, sort_keys=True)})
+    return safetensors.torch.save(tensors, {"about": json.dumps({"format": FORMAT, **about}, sort_keys=True)})
 
 
 def load(data: bytes, where: str) -> tuple[dict[str, Tensor], dict[str, tuple[Tensor, Tensor]]]:
-    """`(delta, factors)` from the bytes of a vector file; `where` names it in errors."""
+    """`(delta, factors)` from the bytes of a vector file, names sorted; `where` names it in errors."""
     try:
-        tensors = safetensors.torch.load(data)
+        tensors = dict(sorted(safetensors.torch.load(data).items()))
     except SafetensorError as error:
         raise DataError(f"{where} is not a valid safetensors file ({error}); delete it and run again") from error
     delta = {n: t for n, t in tensors.items() if not n.startswith((FACTOR_A, FACTOR_B))}
