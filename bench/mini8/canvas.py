@@ -82,19 +82,6 @@ def any_colour(rng: Random) -> Colour:
     return rng.randrange(256), rng.randrange(256), rng.randrange(256)
 
 
-def luminance(colour: Colour) -> float:
-    return 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
-
-
-def contrasting(rng: Random, other: Colour, gap: float = 80.0) -> Colour:
-    """A random colour whose luminance differs from `other` by at least `gap` (of 255)."""
-    for _ in range(20):
-        colour = any_colour(rng)
-        if abs(luminance(colour) - luminance(other)) >= gap:
-            return colour
-    return (0, 0, 0) if luminance(other) > 127 else (255, 255, 255)
-
-
 def shade(colour: Colour, factor: float) -> Colour:
     return min(255, int(colour[0] * factor)), min(255, int(colour[1] * factor)), min(255, int(colour[2] * factor))
 

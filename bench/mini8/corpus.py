@@ -6,7 +6,7 @@ happens steers what the backbone knows: synonyms make image features that separa
 the words that the zero-shot heads use.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
 
@@ -80,7 +80,7 @@ class Corpus:
     colour: np.ndarray
 
 
-def draw_corpus(rows: int, near: float, seed: int, weights: dict[str, float]) -> Corpus:
+def draw_corpus(rows: int, near: float, seed: int, weights: Mapping[str, float]) -> Corpus:
     """About `rows` pictures, divided over the families by `weights`; a share `near` of each has the suite's layout."""
     pixels, family, label = [], [], []
     total = sum(weights.values())
@@ -108,7 +108,7 @@ def main_colour(pixels: np.ndarray) -> np.ndarray:
 class Captions:
     """Writes captions: the share that use the card's name, and of the others the share that use a synonym."""
 
-    naming: dict[str, float]
+    naming: Mapping[str, float]
     synonym: float
 
     def write(self, rng: Random, family: int, label: int, colour: int) -> str:

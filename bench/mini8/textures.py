@@ -8,7 +8,7 @@ from random import Random
 import numpy as np
 from PIL import Image
 
-from bench.mini8.canvas import CANVAS, Style, any_colour, cloud, contrasting
+from bench.mini8.canvas import CANVAS, Style, cloud, tint
 
 NOISE = 12.0
 AXIS = (np.arange(CANVAS) + 0.5) / CANVAS * 2 - 1
@@ -109,10 +109,10 @@ def _rough(rng: Random, cells: int) -> np.ndarray:
 
 def draw(rng: Random, label: int, style: Style) -> Image.Image:
     broad = style == "broad"
-    first = any_colour(rng)
-    second = contrasting(rng, first, 70 if broad else 45)
-    turn, period = rng.uniform(-0.5, 0.5), rng.uniform(0.25, 0.62) if broad else rng.uniform(0.3, 0.5)
-    warp, phase = 0.0 if broad and rng.random() < 0.5 else rng.uniform(0, 0.12), rng.uniform(0, 6)
+    first = tint(rng, (0, 1), (0.2, 0.9), (0.1, 0.4) if broad else (0.2, 0.5))
+    second = tint(rng, (0, 1), (0.0, 0.6), (0.75, 1.0))
+    turn, period = rng.uniform(-0.4, 0.4), rng.uniform(0.32, 0.62) if broad else rng.uniform(0.36, 0.5)
+    warp, phase = 0.0 if broad and rng.random() < 0.5 else rng.uniform(0, 0.1), rng.uniform(0, 6)
     u = GRID_X + warp * np.sin(2.5 * GRID_Y + phase)
     v = GRID_Y + warp * np.sin(2.5 * GRID_X + phase)
     x = (np.cos(turn) * u + np.sin(turn) * v) / period + rng.random()

@@ -50,7 +50,7 @@ def test_damage_is_named_with_the_remedy(tmp_path: Path) -> None:
     good = bytearray(WEIGHTS.read_bytes())
     good[-1] ^= 64
     path.write_bytes(good)
-    with pytest.raises(DataError, match=r"mini\.safetensors is damaged .* git checkout"):
+    with pytest.raises(DataError, match=r"mini\.safetensors is damaged .*git checkout"):
         load_mini(path)
     path.write_bytes(good[: len(good) // 2])
     with pytest.raises(DataError, match=r"mini\.safetensors cannot be read"):
