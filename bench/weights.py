@@ -22,15 +22,20 @@ FACTOR_B, FACTOR_A = "lora.B.", "lora.A."
 def dump(
     delta: Mapping[str, Tensor], factors: Mapping[str, tuple[Tensor, Tensor]] | None, about: Mapping[str, Any]
 ) -> bytes:
-    """The bytes of a vector file; `about` goes into its header as JSON. Equal vectors give equal bytes.
-
-    One header entry only: safetensors writes several in an order that changes from call to call.
-    """
+    """The bytes of a vector file; `about` goes into its header as JSON. Equal vectors give equal bytes."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in delta.items()}
     for name, (b, a) in (factors or {}).items():
         tensors[FACTOR_B + name] = b.detach().cpu().contiguous()
         tensors[FACTOR_A + name] = a.detach().cpu().contiguous()
-    return safetensors.torch.save(tensors, {"about": json.dumps({"format": FORMAT, **about}, sort_keys=True)})
+    return _sorted(safetensors.torch.save(tensors, {"format": FORMAT, "about": json.dumps(about, sort_keys=True)}))
+
+
+def _sorted(data: bytes) -> bytes:
+    """The same file with a sorted header; safetensors writes metadata in an order that changes from call to call."""
+    size = int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8 : 8 + size]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[8 + size :]
 
 
 def load(data: bytes, where: str) -> tuple[dict[str, Tensor], dict[str, tuple[Tensor, Tensor]]]:
