@@ -26,8 +26,8 @@ SQUARE = tuple(0.25 * i for i in range(-4, 5))
 PAIRS, IMAGES = 4, 100
 """Pairs of tasks, and validation images of each, for the disentanglement error."""
 
-STRENGTHS = (0.0, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
-"""Declared grid of lambda. The suite's own joins it where it is another."""
+STRENGTHS = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
+"""Declared grid of lambda, within the 0.1 to 100 of the OrthoReg paper. The suite's own joins it where it is another."""
 
 Sampled = TypeVar("Sampled")
 
