@@ -7,7 +7,7 @@ its whole lineage. Seeds are functions of purpose, task and index, never of the 
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import MISSING, asdict, dataclass, fields
 from functools import cached_property
 from typing import Any, ClassVar
 
@@ -15,6 +15,10 @@ from bench.errors import BenchError
 from bench.recipes import Recipe
 
 KEY_VERSION = 1
+
+RECIPE_DEFAULTS: dict[str, Any] = json.loads(
+    json.dumps({f.name: f.default for f in fields(Recipe) if f.default is not MISSING})
+)
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,15 @@ class Cell:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What is computed, as plain JSON values."""
-        return {"kind": self.kind, "key_version": KEY_VERSION, **json.loads(json.dumps(asdict(self)))}
+        """What is computed, as plain JSON values.
+
+        A recipe appears without the numbers that are at their defaults, so that an option added later, off by
+        default, renames no result. The defaults themselves are pinned by a test.
+        """
+        found = {"kind": self.kind, "key_version": KEY_VERSION, **json.loads(json.dumps(asdict(self)))}
+        if "recipe" in found:
+            found["recipe"] = {k: v for k, v in found["recipe"].items() if v != RECIPE_DEFAULTS.get(k)}
+        return found
 
     @cached_property
     def key(self) -> str:

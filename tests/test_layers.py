@@ -13,7 +13,7 @@ ORDER = [
     {"recipes", "records", "cards", "cells", "metrics", "weights", "tensorfile", "suites", "catalogue"},
     {"store"},
     {"results", "grid", "experiments", "sensitivity", "disentanglement", "schedule", "images", "preflight", "sources", "mini8", "stats", "backbone", "checkpoints", "contract", "merge_files", "geometry"},
-    {"finetune", "merge", "evaluate", "supply", "tables", "registry"},
+    {"finetune", "merge", "evaluate", "supply", "lines", "resume", "tables", "registry", "search"},
     {"kinds", "compare", "leaderboard"},
     {"run"},
     {"progress", "doctor", "slurm"},

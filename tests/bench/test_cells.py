@@ -2,7 +2,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from bench.cells import KINDS, Addition, Cell, Finetune, ZeroShot, from_identity
+from bench.cells import KINDS, RECIPE_DEFAULTS, Addition, Cell, Finetune, ZeroShot, from_identity
 from bench.errors import BenchError
 from bench.recipes import Recipe
 
@@ -16,8 +16,23 @@ ZERO = ZeroShot("mini8", "mini", "fp", (("digits", "card"),))
 
 def test_key_is_pinned() -> None:
     """A change here renames every result ever stored: raise KEY_VERSION and say so, or undo the change."""
-    assert EXPERT.key == "1dd398be93e00aaee08e"
-    assert MERGE.key == "76d1cfc1822b0713130e"
+    assert EXPERT.key == "20b80defc117e5f60823"
+    assert MERGE.key == "1f46aed1c50bb893c0dd"
+
+
+def test_recipe_defaults_are_pinned() -> None:
+    """Keys leave out what is at its default: a changed default must raise KEY_VERSION."""
+    pinned = {
+        "weight_decay": 0.1, "warmup_steps": 0, "clip": 1.0, "betas": [0.9, 0.999], "label_smoothing": 0.0,
+        "precision": "float32", "strength": 0.0, "form": "frobenius", "penalised": "matrices",
+        "penalty_precision": "float32", "sketch": 0, "rank": 8, "alpha": 8.0,
+    }  # fmt: skip
+    assert RECIPE_DEFAULTS == pinned
+
+
+def test_an_option_at_its_default_is_not_in_the_key() -> None:
+    assert EXPERT.identity["recipe"] == {"steps": 10, "batch_size": 4, "lr": 1e-3}
+    assert replace(EXPERT, recipe=replace(EXPERT.recipe, strength=0.5)).key != EXPERT.key
 
 
 @pytest.mark.parametrize("cell", [EXPERT, MERGE, ZERO], ids=lambda c: c.kind)
