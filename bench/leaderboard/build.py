@@ -15,7 +15,7 @@ from typing import Any
 
 from bench import results
 from bench.errors import BenchError, UnknownName
-from bench.leaderboard import boards, html, pictures, text
+from bench.leaderboard import boards, html, latex, pictures, text
 from bench.store import Store
 
 PICTURES = ("accuracy.svg", "accuracy.png")
@@ -23,6 +23,9 @@ Page = Mapping[str, Any]
 
 _FILES: dict[str, Callable[[Page], str]] = {
     "table.csv": text.table_csv,
+    "table.tex": latex.table,
+    "numbers.tex": latex.numbers,
+    "references.bib": latex.references,
     "index.html": html.page,
 }
 """Rendered text files of a suite."""
@@ -113,10 +116,12 @@ def table(source: Store | str | Path, suite: str | None = None) -> dict[str, Any
 
 
 def export(source: Store | str | Path, suite: str | None, form: str) -> str:
-    """One suite's leaderboard as text: md, csv or json."""
+    """One suite's leaderboard as text: md, csv, tex, html or json."""
     known: dict[str, Callable[[Page], str]] = {
         "md": lambda page: "\n\n".join(text.suite(page)) + "\n",
         "csv": text.table_csv,
+        "tex": latex.table,
+        "html": html.page,
         "json": lambda page: json.dumps(page, indent=1, ensure_ascii=False) + "\n",
     }
     if form not in known:

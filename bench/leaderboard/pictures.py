@@ -1,4 +1,4 @@
-"""The accuracy picture, as SVG and PNG: every ranked row with its interval, zero-shot and experts as lines.
+"""The accuracy picture, as SVG and PNG: every complete row with its interval, zero-shot and experts as lines.
 
 Matplotlib is imported here only. The files carry no date, and a digest of what was drawn, because another version of
 matplotlib draws the same numbers with other bytes.
@@ -7,13 +7,13 @@ matplotlib draws the same numbers with other bytes.
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#999999")
 """Colours that people with any colour vision tell apart (Okabe and Ito, 2008)."""
-MOST_ROWS = 40
+MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
 _MARK = re.compile(rb"bench-digest:([0-9a-f]{16})")
 
 
@@ -23,18 +23,32 @@ def accuracy(page: Mapping[str, Any], folder: Path) -> list[Path]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    rows = [row for board in page["boards"] for row in board["rows"] if row["accuracy"] is not None]
-    shown = sorted(rows, key=lambda r: (-r["accuracy"], r["name"]))[:MOST_ROWS]
+    boards = [(b["title"], [row for row in b["rows"] if row["accuracy"] is not None]) for b in page["boards"]]
+    boards = [(title, rows) for title, rows in boards if rows] or [("", [])]
+    operators = [list(dict.fromkeys(operator_of(row) for row in rows)) for _, rows in boards]
+    methods = sorted({row["finetuning"] for _, rows in boards for row in rows})
     mark = f"bench-digest:{digest(page)}"
     with matplotlib.rc_context({"svg.hashsalt": "bench", "font.family": "DejaVu Sans", "font.size": 9}):
-        figure = Figure(figsize=(8, 1.6 + 0.24 * max(4, len(shown))), layout="constrained")
+        heights = [max(2, len(names)) for names in operators]
+        figure = Figure(figsize=(8, 1.6 + 0.34 * sum(heights) + 0.6 * len(boards)), layout="constrained")
         FigureCanvasAgg(figure)
-        axes = figure.add_subplot()
-        _draw(axes, page, shown, len(rows))
+        grid = figure.subplots(len(boards), 1, sharex=True, squeeze=False, height_ratios=heights)
+        for axes, (title, rows), names in zip(grid[:, 0], boards, operators, strict=True):
+            _draw(axes, rows, names, methods)
+            _references(axes, page)
+            axes.set_title(", ".join(filter(None, (page["suite"], title))), loc="left", pad=16)
+        grid[-1, 0].set_xlabel(f"mean accuracy over {len(page['tasks'])} tasks, %, with 95 % interval")
+        if methods:
+            figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
         files = [folder / "accuracy.svg", folder / "accuracy.png"]
         figure.savefig(files[0], metadata={"Date": None, "Creator": "bench", "Description": mark})
         figure.savefig(files[1], dpi=150, metadata={"Software": "bench", "Description": mark})
     return files
+
+
+def operator_of(row: Mapping[str, Any]) -> str:
+    """What follows the fine-tuning method in a row's name: the operator and what tells its variants apart."""
+    return str(row["name"]).partition("/")[2]
 
 
 def digest(page: Mapping[str, Any]) -> str:
@@ -50,32 +64,52 @@ def digest_in(data: bytes) -> str:
     return found.group(1).decode() if found else ""
 
 
-def _draw(axes: Any, page: Mapping[str, Any], shown: list[dict[str, Any]], total: int) -> None:
-    methods = sorted({row["finetuning"].partition("+")[0] for row in shown})
-    colour = {method: OKABE_ITO[i % len(OKABE_ITO)] for i, method in enumerate(methods)}
-    places = {id(row): place for place, row in enumerate(reversed(shown))}
-    for name in sorted({row["finetuning"] for row in shown}):  # one call for each kind of row
-        method, _, regulariser = name.partition("+")
-        rows = [row for row in shown if row["finetuning"] == name]
-        values = [row["accuracy"] for row in rows]
-        low = [v - (row["low"] if row["low"] is not None else v) for v, row in zip(values, rows, strict=True)]
-        high = [(row["high"] if row["high"] is not None else v) - v for v, row in zip(values, rows, strict=True)]
-        style = {"color": colour[method], "mfc": colour[method] if regulariser else "white"}
-        axes.errorbar(values, [places[id(row)] for row in rows], xerr=[low, high], fmt="o", ms=5, lw=1.2, **style)
-    axes.set_yticks(range(len(shown)), [row["name"] for row in reversed(shown)])
+def _draw(axes: Any, rows: Sequence[Mapping[str, Any]], operators: Sequence[str], methods: Sequence[str]) -> None:
+    """One line per operator, the best on top; one mark per fine-tuning method, filled with a regulariser."""
+    bases = list(dict.fromkeys(name.partition("+")[0] for name in methods))
+    for place, name in enumerate(methods):  # one call for each method; marks of one line stand apart
+        base, _, regulariser = name.partition("+")
+        mine = [row for row in rows if row["finetuning"] == name]
+        values = [row["accuracy"] for row in mine]
+        low = [v - (row["low"] if row["low"] is not None else v) for v, row in zip(values, mine, strict=True)]
+        high = [(row["high"] if row["high"] is not None else v) - v for v, row in zip(values, mine, strict=True)]
+        shift = 0.3 - 0.6 * place / max(1, len(methods) - 1)
+        at = [len(operators) - 1 - operators.index(operator_of(row)) + shift for row in mine]
+        colour = OKABE_ITO[bases.index(base) % len(OKABE_ITO)]
+        fill = colour if regulariser else "white"
+        axes.errorbar(
+            values,
+            at,
+            xerr=[low, high],
+            fmt=MARKS[bases.index(base) % len(MARKS)],
+            ms=4,
+            lw=1,
+            color=colour,
+            mfc=fill,
+            label=name,
+        )
+    axes.set_yticks(range(len(operators)), list(reversed(operators)))
+    if not rows:
+        axes.text(0.5, 0.5, "no complete rows yet", ha="center", transform=axes.transAxes)
+    axes.set_ylim(-0.6, max(len(operators), 1) - 0.4)
+    for border in range(1, len(operators)):
+        axes.axhline(border - 0.5, color="#eeeeee", lw=0.8)
+    axes.grid(axis="x", color="#dddddd", lw=0.6)
+    axes.set_axisbelow(True)
+    axes.tick_params(axis="y", length=0)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+
+
+def _references(axes: Any, page: Mapping[str, Any]) -> None:
     for row in page["references"]:
         if row["accuracy"] is not None and row["name"] in ("zero-shot", "nonlinear/expert"):
             axes.axvline(row["accuracy"], color="#666666", lw=1, ls=":" if row["name"] == "zero-shot" else "--")
-            axes.annotate(row["name"], (row["accuracy"], 1), xycoords=("data", "axes fraction"), xytext=(0, 3),
-                          textcoords="offset points", ha="center", color="#444444")  # fmt: skip
-    if not shown:
-        axes.text(0.5, 0.5, "no complete rows yet", ha="center", transform=axes.transAxes)
-    axes.set_ylim(-0.7, max(len(shown), 1) - 0.3)
-    axes.grid(axis="x", color="#dddddd", lw=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    some = f", the best {len(shown)} of {total} rows" if len(shown) < total else ""
-    axes.set_xlabel(
-        f"mean accuracy over {len(page['tasks'])} tasks, %, with 95 % interval (filled: with a regulariser){some}"
-    )
-    axes.set_title(page["suite"], loc="left", pad=16)
+            axes.annotate(
+                row["name"],
+                (row["accuracy"], 1),
+                xycoords=("data", "axes fraction"),
+                xytext=(0, 3),
+                textcoords="offset points",
+                ha="center",
+                color="#444444",
+            )

@@ -19,13 +19,13 @@ MARKERS = {
 
 
 def whisker(value: float | None, low: float | None, high: float | None, span: tuple[float, float]) -> Markup:
-    """A dot with its interval on the common scale `span`, 120 x 16; empty without a value."""
+    """A dot with its interval on the common scale `span`, 100 x 16; empty without a value."""
     if value is None:
         return Markup("")
-    x = [_scale(v if v is not None else value, span, 4, 116) for v in (low, value, high)]
+    x = [_scale(v if v is not None else value, span, 4, 96) for v in (low, value, high)]
     parts = [f'<line x1="{x[0]:.1f}" x2="{x[2]:.1f}" y1="8" y2="8"/>', f'<circle cx="{x[1]:.1f}" cy="8" r="2"/>']
     return Markup(
-        f'<svg class="whisker" viewBox="0 0 120 16" width="120" height="16" aria-hidden="true">{"".join(parts)}</svg>'
+        f'<svg class="whisker" viewBox="0 0 100 16" width="100" height="16" aria-hidden="true">{"".join(parts)}</svg>'
     )
 
 
@@ -64,7 +64,7 @@ def scatter(points: Sequence[tuple[str, float, float, str, int, bool]], title: s
 
 
 def heat(matrix: Sequence[Sequence[float]], names: Sequence[str], title: str, deepest: float) -> Markup:
-    """A square of values with their numbers; `deepest` has the full colour. The diagonal of cosines is 1 and stays pale."""
+    """A square of values with their numbers; `deepest` has the full colour, the diagonal (cosine 1) none."""
     size, left, top = 30, 70, 34
     parts = []
     for i, row in enumerate(matrix):

@@ -57,6 +57,8 @@ def suite(page: Mapping[str, Any]) -> list[str]:
         blocks += [f"### {board['title']}", board_table(board["rows"])]
     if page["references"]:
         blocks += ["### References", board_table(page["references"], ranked=False)]
+    for effect in page["effects"]:
+        blocks += [f"### What {effect['regulariser']} does", _effect_note(effect), effect_table(effect)]
     if page["negation"]:
         blocks += ["### Task negation", _negation_note(page), negation_table(page["negation"])]
     if page["notes"]:
@@ -112,6 +114,20 @@ def board_table(rows: Sequence[Entry], *, ranked: bool = True) -> str:
     return _table(lines)
 
 
+def effect_table(effect: Mapping[str, Any]) -> str:
+    """Operators by fine-tuning methods: accuracy with minus without the regulariser, significant ones bold."""
+    at = {(c["operator"], c["method"]): c for c in effect["cells"]}
+    lines = []
+    for operator in effect["operators"]:
+        line = {"operator": f"`{operator}`"}
+        for method in effect["methods"]:
+            cell = at.get((operator, method))
+            text = f"{cell['difference']:+.2f}" if cell else DASH
+            line[method] = f"**{text}**" if cell and cell["significant"] else text
+        lines.append(line)
+    return _table(lines)
+
+
 def negation_table(rows: Sequence[Entry]) -> str:
     """Task negation as a Markdown table."""
     return _table(
@@ -145,6 +161,13 @@ def table_csv(page: Mapping[str, Any]) -> str:
             ]
         )
     return sink.getvalue()
+
+
+def _effect_note(effect: Mapping[str, Any]) -> str:
+    return (
+        f"Accuracy with {effect['regulariser']} minus without it on {effect['backbone']}, in points, paired by image "
+        f"and seed. Bold: p < 0.05 after Holm over these {len(effect['cells'])} differences."
+    )
 
 
 def _negation_note(page: Mapping[str, Any]) -> str:
