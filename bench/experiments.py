@@ -27,7 +27,7 @@ PAIRS, IMAGES = 4, 100
 """Pairs of tasks, and validation images of each, for the disentanglement error."""
 
 STRENGTHS = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
-"""Declared grid of lambda, within the 0.1 to 100 of the OrthoReg paper. The suite's own joins it where it is another."""
+"""Declared grid of lambda; the OrthoReg paper searches 0.1 to 100. The suite's own joins it where it is another."""
 
 Sampled = TypeVar("Sampled")
 
