@@ -112,6 +112,16 @@ def _execute(
     json: bool,
     asked: dict[str, Any],
 ) -> int:
+    started = time.monotonic()
+    state, store = execute(cells, where, workers, include, local)
+    _report(state, store, time.monotonic() - started, json, asked)
+    return 1 if state.failed or state.blocked else 0
+
+
+def execute(
+    cells: "list[Cell]", where: str, workers: "Workers", include: tuple[str, ...], local: bool
+) -> "tuple[Schedule, Store]":
+    """Run what of the cells is not done; what became of each, and the store they are in."""
     import functools
     import signal
 
@@ -131,7 +141,6 @@ def _execute(
         preflight.require(suites.load(name), [cell for cell in pending if cell.suite == name])
     runtime = {"store": store.url, "device": workers.device, "threads": workers.threads, "include": include}
     signal.signal(signal.SIGTERM, _terminate)
-    started = time.monotonic()
     try:
         driver.run(
             state,
@@ -145,8 +154,7 @@ def _execute(
         kept = len(state.done)
         _say(f"interrupted; {kept} finished cells are in {store.url}, the same command goes on from there")
         raise
-    _report(state, store, time.monotonic() - started, json, asked)
-    return 1 if state.failed or state.blocked else 0
+    return state, store
 
 
 def _terminate(_signal: int, _frame: Any) -> None:
