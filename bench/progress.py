@@ -25,7 +25,9 @@ class Progress:
     of each kind, times what is left of that kind, over the number of workers.
     """
 
-    def __init__(self, state: Schedule, *, workers: int = 1, stream: IO[str] | None = None, quiet: bool = False) -> None:
+    def __init__(
+        self, state: Schedule, *, workers: int = 1, stream: IO[str] | None = None, quiet: bool = False
+    ) -> None:
         self.state = state
         self.workers = workers
         self.stream = stream or sys.stderr
@@ -112,7 +114,9 @@ class Progress:
             self._thread.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -145,7 +149,10 @@ class Progress:
         counts = self.state.counts
         bar = ProgressBar(total=max(1, counts.total), completed=counts.done, width=40)
         now = time.monotonic()
-        busy = [f"  {label} {duration(now - since)}" for label, since in list(self._running.values())[: max(1, self.workers)]]
+        busy = [
+            f"  {label} {duration(now - since)}"
+            for label, since in list(self._running.values())[: max(1, self.workers)]
+        ]
         lines = [self._message] if self._message else [self.line(), *busy]
         return Group(bar, *(Text(line, no_wrap=True, overflow="ellipsis") for line in lines))
 

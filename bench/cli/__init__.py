@@ -1,4 +1,4 @@
-"""The command `bench`. Each verb imports what it needs when it runs, so that `--help` and reading verbs answer at once."""
+"""The command `bench`. Each verb imports what it needs when it runs, so that `--help` answers at once."""
 
 from bench.cli.app import main
 

@@ -21,7 +21,7 @@ DONE, FOUND, USAGE, BUG, INTERRUPTED = 0, 1, 2, 70, 130
 
 app = typer.Typer(
     name="bench",
-    help="Which way of fine-tuning and which way of merging give the best multi-task model, and is the difference real?",
+    help="Which way of fine-tuning and of merging gives the best multi-task model, and is the difference real?",
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,

@@ -20,7 +20,9 @@ def check_file(file: str, *, quick: bool = False) -> list[dict[str, Any]]:
     mine = {name: op for name, op in with_file.operators.items() if name not in before.operators}
     if not mine:
         raise BenchError(f"{file}: no merging operator in it; assign an Operator at module level")
-    reports = [{"name": name, "problems": contract.broken(op), "smoke": ""} for name, op in mine.items()]
+    reports: list[dict[str, Any]] = [
+        {"name": name, "problems": contract.broken(op), "smoke": ""} for name, op in mine.items()
+    ]
     sound = [report["name"] for report in reports if not report["problems"]]
     if sound and not quick:
         found = _smoke(path, sound, with_file)
@@ -42,9 +44,7 @@ def _smoke(path: str, operators: list[str], known: registry.Registry) -> dict[st
         store = Store(folder)
         state = driver.schedule(cells, store)
         session = partial(driver.open_session, {"store": folder, "include": (path,)})
-        driver.run(
-            state, store, session, progress=Progress(state, quiet=True), workers=driver.Workers(), local=True
-        )
+        driver.run(state, store, session, progress=Progress(state, quiet=True), workers=driver.Workers(), local=True)
         lines = {
             row["row"].partition("/")[2]: f"mini8, two tasks, few steps: accuracy {100 * row['accuracy']:.2f} %"
             for row in top(store, cells, len(operators))

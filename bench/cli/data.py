@@ -88,13 +88,14 @@ def check(name: NamesArgument = None, json: JsonOption = False) -> int:
     from bench import images, sources
     from bench.errors import BenchError
 
-    found = []
+    found: list[dict[str, Any]] = []
     for card in _cards(name):
+        said: dict[str, Any] = {}
         try:
             if _drawn(card):
-                sizes = {split: len(images.load(card, split, DRAWN)) for split in card.splits}
-                verified = [split for split, part in card.splits.items() if part.sha256]
-                said = {"rows": sizes, "verified": verified, "shared": {}}
+                said["rows"] = {split: len(images.load(card, split, DRAWN)) for split in card.splits}
+                said["verified"] = [split for split, part in card.splits.items() if part.sha256]
+                said["shared"] = {}
             else:
                 report = sources.check(card)
                 said = {"rows": report.rows, "verified": list(report.verified), "shared": report.shared}
@@ -104,8 +105,7 @@ def check(name: NamesArgument = None, json: JsonOption = False) -> int:
     if json:
         print_json(found)
     else:
-        for report_ in found:
-            print(_line(report_))
+        print("\n".join(_line(f) for f in found))
     return 1 if any(f["problem"] for f in found) else 0
 
 
@@ -113,7 +113,8 @@ def _line(report: dict[str, Any]) -> str:
     if report["problem"]:
         return str(report["problem"])
     sizes = ", ".join(
-        f"{split} {rows}{'' if split in report['verified'] else ' (no hash recorded)'}" for split, rows in report["rows"].items()
+        f"{split} {rows}{'' if split in report['verified'] else ' (no hash recorded)'}"
+        for split, rows in report["rows"].items()
     )
     shared = ", ".join(f"{pair} share {count} images" for pair, count in report["shared"].items() if count)
     return f"{report['name']}: {sizes}{'; ' + shared if shared else ''}"

@@ -4,12 +4,13 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import JsonOption, print_json
+from bench.cli.options import IncludeOption, JsonOption, absolute, names, print_json
 
 
 def register(app: typer.Typer) -> None:
     """Add the verbs of this file."""
     app.command()(check)
+    app.command()(merge)
 
 
 def check(
@@ -33,3 +34,41 @@ def check(
         if not report["problems"]:
             print(f"{report['name']}: keeps every law" + (f"; {report['smoke']}" if report["smoke"] else ""))
     return 1 if any(f["problems"] for f in found) else 0
+
+
+def merge(
+    operator: Annotated[str, typer.Option("--operator", help="Merging operator, e.g. ties or tsv_m~lines.")],
+    experts: Annotated[list[str], typer.Option("--experts", help="Safetensors file or folder; several by commas.")],
+    out: Annotated[str, typer.Option("--out", help="Safetensors file to write.")],
+    pretrained: Annotated[str, typer.Option("--pretrained", help="Checkpoint to add the merged vector to.")] = "",
+    scaling: Annotated[float, typer.Option("--scaling", help="Scaling coefficient of the merged vector.")] = 1.0,
+    option: Annotated[list[str] | None, typer.Option("--option", help="Operator's option, e.g. density=0.2.")] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of random operators.")] = 0,
+    include: IncludeOption = None,
+) -> None:
+    """Merge experts that lie in files.
+
+    Task vectors as bench writes them, or whole checkpoints with --pretrained; one tensor in memory at a time where the
+    operator allows.
+    """
+    from bench import registry
+    from bench.merge_files import merge_files
+
+    way = registry.load(absolute(include)).operator(operator)
+    given = dict(_option(text) for text in names(option))
+    print(merge_files(way, given, names(experts), out, pretrained=pretrained or None, scaling=scaling, seed=seed))
+
+
+def _option(text: str) -> tuple[str, object]:
+    """`density=0.2` -> ("density", 0.2); what is not a JSON value is text."""
+    import json
+
+    from bench.errors import BenchError
+
+    name, sign, value = text.partition("=")
+    if not sign:
+        raise BenchError(f"--option {text}: write NAME=VALUE, e.g. density=0.2")
+    try:
+        return name, json.loads(value)
+    except ValueError:
+        return name, value

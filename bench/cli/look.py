@@ -59,14 +59,20 @@ def everything(kind: str, known: "Catalogue") -> dict[str, Facts]:
     if kind == "grids":
         return {name: {"title": g.title, **_grid(g)} for name, g in grid.GRIDS.items()}
     found = {name: suites.backbone(name).model_dump(mode="json") for name in suites.backbone_names()}
-    return {name: {"title": f"{facts['architecture']}, weights {facts['weights']}", **facts} for name, facts in found.items()}
+    return {
+        name: {"title": f"{facts['architecture']}, weights {facts['weights']}", **facts}
+        for name, facts in found.items()
+    }
 
 
 def _grid(chosen: Any) -> Facts:
     return {
-        "suite": chosen.suite, "finetuning": list(chosen.finetuning), "operators": list(chosen.operators) or "all registered",
-        "tasks": chosen.tasks or "all of the suite", "recipe": dict(chosen.recipe),
-    }  # fmt: skip
+        "suite": chosen.suite,
+        "finetuning": list(chosen.finetuning),
+        "operators": list(chosen.operators) or "all registered",
+        "tasks": chosen.tasks or "all of the suite",
+        "recipe": dict(chosen.recipe),
+    }
 
 
 def find(name: str, known: "Catalogue") -> list[tuple[str, Facts]]:
@@ -84,7 +90,9 @@ def find(name: str, known: "Catalogue") -> list[tuple[str, Facts]]:
         found = [("operators", known.operators[base[0]])]
         found += [("modifiers", known.modifiers[part]) for part in base[1:] if part in known.modifiers]
     if not found:
-        raise UnknownName("method, dataset, suite, grid or backbone", name, {n for shelf in shelves.values() for n in shelf})
+        raise UnknownName(
+            "method, dataset, suite, grid or backbone", name, {n for shelf in shelves.values() for n in shelf}
+        )
     return found
 
 
@@ -128,7 +136,7 @@ def cite(
 ) -> None:
     """Print BibTeX for what you used; each entry once."""
     known = catalogue(include)
-    entries = {}
+    entries: dict[str, None] = {}
     for asked in names(name):
         for _, facts in find(asked, known):
             entries[bibtex(asked, facts)] = None

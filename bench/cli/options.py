@@ -20,7 +20,8 @@ GridOption = Annotated[str, typer.Option("--grid", help="Which cells: `bench ls 
 SuiteOption = Annotated[str, typer.Option("--suite", help="What to measure on; default: the grid's own suite.")]
 SeedsOption = Annotated[int, typer.Option("--seeds", min=1, help="How many seeds: 3 runs seeds 0, 1 and 2.")]
 MethodsOption = Annotated[
-    list[str] | None, typer.Option("--methods", help="Fine-tuning methods, e.g. att,lora+orthoreg (replaces the grid's).")
+    list[str] | None,
+    typer.Option("--methods", help="Fine-tuning methods, e.g. att,lora+orthoreg (replaces the grid's)."),
 ]
 OperatorsOption = Annotated[
     list[str] | None, typer.Option("--operators", help="Merging operators, e.g. ties,tsv_m (replaces the grid's).")

@@ -37,7 +37,9 @@ def compare(
     a: Annotated[str, typer.Argument(help="Row, e.g. att+orthoreg/ties; or, with --against, an operator.")],
     b: Annotated[str, typer.Argument(help="The row it is compared with, e.g. att/ties or zero-shot.")] = "",
     against: Annotated[str, typer.Option("--against", help="Compare an operator with this regulariser.")] = "",
-    baseline: Annotated[str, typer.Option("--baseline", help="Operator the regulariser is used with.")] = "task_arithmetic",
+    baseline: Annotated[
+        str, typer.Option("--baseline", help="Operator the regulariser is used with.")
+    ] = "task_arithmetic",
     suite: ResultsSuite = "",
     store: FromOption = "",
     json: JsonOption = False,
@@ -118,7 +120,12 @@ def diff(
         print_json(found)
     elif found:
         sides = [
-            (f["name"], f["board"], *(_accuracy(f[side]) for side in ("before", "after")), _accuracy({"accuracy": f["change"]}))
+            (
+                f["name"],
+                f["board"],
+                *(_accuracy(f[side]) for side in ("before", "after")),
+                _accuracy({"accuracy": f["change"]}),
+            )
             for f in found
         ]
         print_table(("row", "board", "before", "after", "change"), sides)
@@ -146,7 +153,9 @@ def export(
 
 @results.command()
 def merge(
-    other: Annotated[str, typer.Argument(help="The store that joins.")], store: StoreOption = STORE, json: JsonOption = False
+    other: Annotated[str, typer.Argument(help="The store that joins.")],
+    store: StoreOption = STORE,
+    json: JsonOption = False,
 ) -> None:
     """Join another store into --store.
 

@@ -62,9 +62,14 @@ def top(store: Store, cells: Iterable[Cell], count: int = TOP) -> list[dict[str,
             first = tested[0]
             mean = metrics.mean_accuracy({r["task"]: metrics.accuracy(r["correct"], r["total"]) for r in tested})
             points[first["backbone"], f"{first['finetuning']}/{first['operator']}"].append((mean, first["scaling"]))
-    rows = [
-        {"row": name, "backbone": backbone, "accuracy": fmean(a for a, _ in found), "scaling": fmean(s for _, s in found),
-         "seeds": len(found)}
+    rows: list[dict[str, Any]] = [
+        {
+            "row": name,
+            "backbone": backbone,
+            "accuracy": fmean(a for a, _ in found),
+            "scaling": fmean(s for _, s in found),
+            "seeds": len(found),
+        }
         for (backbone, name), found in points.items()
-    ]  # fmt: skip
+    ]
     return sorted(rows, key=lambda row: (-row["accuracy"], row["row"]))[:count]

@@ -37,7 +37,7 @@ QUIET = {
 a GPU sees none, no relaunch of workers under `uv run`, Ctrl-C is ours, no snapshots of a state nobody restores."""
 
 ATTEMPTS = 3
-"""How often starting Ray is tried (a loaded machine can miss Ray's fixed 30 s) and how often a killed cell is retried."""
+"""How often starting Ray is tried (a loaded machine can miss its fixed 30 s) and a killed cell is tried again."""
 
 
 def _prepare(scratch: Path, workers: Workers) -> None:
@@ -56,7 +56,12 @@ def _start(workers: Workers, scratch: Path) -> int:
         ours: dict[str, Any] = {"address": workers.address, "runtime_env": _environment(workers)}
     else:
         cpus = workers.count or (os.cpu_count() or 1)
-        ours = {"num_cpus": cpus, "include_dashboard": False, "object_store_memory": 128 * 2**20, "_temp_dir": str(scratch)}
+        ours = {
+            "num_cpus": cpus,
+            "include_dashboard": False,
+            "object_store_memory": 128 * 2**20,
+            "_temp_dir": str(scratch),
+        }
     for attempt in range(1, ATTEMPTS + 1):
         try:
             ray.init(**ours, **quiet)
@@ -65,7 +70,9 @@ def _start(workers: Workers, scratch: Path) -> int:
             ray.shutdown()
             first = (str(error).splitlines() or [type(error).__name__])[0]
             if workers.address:
-                raise BenchError(f"--address {workers.address}: {first}; start a cluster with `ray start --head`") from error
+                raise BenchError(
+                    f"--address {workers.address}: {first}; start a cluster with `ray start --head`"
+                ) from error
             if attempt == ATTEMPTS:
                 raise BenchError(f"Ray did not start in {ATTEMPTS} attempts ({first}); run with --local") from error
     return _slots(workers, ray.cluster_resources())
@@ -88,7 +95,9 @@ def _slots(workers: Workers, resources: dict[str, float]) -> int:
     for name, amount in wanted.items():
         if resources.get(name, 0.0) < amount:
             found = f"{resources.get(name, 0.0):g}"
-            raise BenchError(f"a cell needs {amount:g} {name}, the cluster has {found}; choose another --device or cluster")
+            raise BenchError(
+                f"a cell needs {amount:g} {name}, the cluster has {found}; choose another --device or cluster"
+            )
     most = int(min(resources[name] // amount for name, amount in wanted.items()))
     return min(workers.count or most, most)
 
@@ -142,7 +151,9 @@ def _tune(
     from bench.driver import trials
 
     trials.ACTIVE = trials.Active(state, store, progress)
-    trainable = tune.with_parameters(trials.CellTrial, cells=dict(state.cells), session=session, timeout=workers.cell_timeout)
+    trainable = tune.with_parameters(
+        trials.CellTrial, cells=dict(state.cells), session=session, timeout=workers.cell_timeout
+    )
     # One trial more than workers is always queued, else Tune drops a warm actor when two cells end in the same tick.
     queued = 0 if workers.address and workers.count else slots
     tuner = tune.Tuner(
@@ -176,4 +187,3 @@ def _tune(
 
 def _trial_name(trial: Any) -> str:
     return str(trial.config["key"])
-

@@ -27,7 +27,9 @@ class Outcome:
 class FakeSession:
     """`trouble` maps a cell's label to what it does: raise, hang, die (once, until `scars` names it), die always."""
 
-    def __init__(self, store: str, trouble: Mapping[str, str] | None = None, scars: str = "", seconds: float = 0.0) -> None:
+    def __init__(
+        self, store: str, trouble: Mapping[str, str] | None = None, scars: str = "", seconds: float = 0.0
+    ) -> None:
         self.store, self.trouble, self.scars, self.seconds = Store(store), dict(trouble or {}), scars, seconds
         if "refuse" in self.trouble.values():
             raise BenchError("weights are damaged; fetch them again")
