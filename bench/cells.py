@@ -15,6 +15,8 @@ from bench.errors import BenchError
 from bench.recipes import Recipe
 
 KEY_VERSION = 1
+PUBLISHED = ":"
+"""Between a fine-tuning method and the family of checkpoints that it comes from."""
 
 RECIPE_DEFAULTS: dict[str, Any] = json.loads(
     json.dumps({f.name: f.default for f in fields(Recipe) if f.default is not MISSING})
@@ -95,6 +97,40 @@ class Finetune(Cell):
     @property
     def label(self) -> str:
         return f"{self.finetuning} {self.task} seed {self.seed}"
+
+
+@dataclass(frozen=True)
+class Imported(Cell):
+    """A published expert, read from a file by `bench import`: nothing trains, its update is evaluated and merged.
+
+    Its fine-tuning is named `METHOD:FAMILY`, so that no line of a table mixes it with experts that were trained here.
+    """
+
+    kind: ClassVar[str] = "imported"
+
+    task: str
+    card: str
+    method: str
+    regularizer: str
+    family: str
+    sha256: str
+    """Of the published file."""
+    seed: int = 0
+    """Which of several published experts of one method it is."""
+
+    @property
+    def finetuning(self) -> str:
+        """`nonlinear:fusionbench`, `tta+orthoreg:orthoreg`."""
+        own = f"{self.method}+{self.regularizer}" if self.regularizer else self.method
+        return f"{own}{PUBLISHED}{self.family}"
+
+    @property
+    def label(self) -> str:
+        return f"{self.finetuning} {self.task} seed {self.seed}"
+
+
+Expert = Finetune | Imported
+"""What can be merged."""
 
 
 @dataclass(frozen=True)
@@ -238,7 +274,8 @@ class Strength(Addition):
 
 
 KINDS: dict[str, type[Cell]] = {
-    c.kind: c for c in (ZeroShot, Finetune, Addition, Negation, Geometry, Disentangle, Posthoc, Variant, Strength)
+    c.kind: c
+    for c in (ZeroShot, Finetune, Imported, Addition, Negation, Geometry, Disentangle, Posthoc, Variant, Strength)
 }
 
 

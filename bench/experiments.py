@@ -10,7 +10,7 @@ from dataclasses import fields, replace
 from itertools import combinations
 from typing import Any, TypeVar
 
-from bench.cells import Addition, Disentangle, Finetune, Geometry, Negation, Posthoc, Strength, Variant
+from bench.cells import Addition, Disentangle, Expert, Finetune, Geometry, Negation, Posthoc, Strength, Variant
 from bench.errors import BenchError
 from bench.suites import Suite
 
@@ -32,7 +32,7 @@ STRENGTHS = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 Sampled = TypeVar("Sampled")
 
 
-def negations(suite: Suite, experts: Sequence[Finetune]) -> list[Negation]:
+def negations(suite: Suite, experts: Sequence[Expert]) -> list[Negation]:
     """Task negation of every expert, with the suite's control."""
     control = suite.card(suite.control).fingerprint
     return [
@@ -44,12 +44,12 @@ def negations(suite: Suite, experts: Sequence[Finetune]) -> list[Negation]:
     ]  # fmt: skip
 
 
-def geometry(experts: Sequence[Finetune]) -> Geometry:
+def geometry(experts: Sequence[Expert]) -> Geometry:
     """The geometry of one set of experts."""
     return Geometry(**_where(experts[0]), **_of(experts))
 
 
-def disentangling(experts: Sequence[Finetune], modes: Iterable[str], pairs: int = PAIRS) -> list[Disentangle]:
+def disentangling(experts: Sequence[Expert], modes: Iterable[str], pairs: int = PAIRS) -> list[Disentangle]:
     """The disentanglement error of some pairs of tasks, in every mode of evaluation."""
     chosen = sampled(list(combinations(experts, 2)), pairs, lambda pair: [e.task for e in pair])
     return [
@@ -59,7 +59,7 @@ def disentangling(experts: Sequence[Finetune], modes: Iterable[str], pairs: int 
     ]
 
 
-def subsets(experts: Sequence[Finetune], at_most: int) -> list[tuple[Finetune, ...]]:
+def subsets(experts: Sequence[Expert], at_most: int) -> list[tuple[Expert, ...]]:
     """Of every size from 2 to all, at most so many sets of experts; all of them where there are no more."""
     return [
         chosen
@@ -105,11 +105,11 @@ def sampled(items: Sequence[Sampled], at_most: int, name: Any) -> list[Sampled]:
     return [item for item in items if id(item) in kept]
 
 
-def _where(cell: Finetune) -> dict[str, Any]:
+def _where(cell: Expert) -> dict[str, Any]:
     return {"suite": cell.suite, "backbone": cell.backbone, "backbone_fingerprint": cell.backbone_fingerprint}
 
 
-def _of(experts: Sequence[Finetune]) -> dict[str, Any]:
+def _of(experts: Sequence[Expert]) -> dict[str, Any]:
     first = experts[0]
     return {
         "tasks": tuple((e.task, e.card) for e in experts), "experts": tuple(e.key for e in experts),

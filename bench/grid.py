@@ -1,12 +1,12 @@
 """Grids: which cells of a suite. A pure function from names to an ordered list of cells, experts before merges."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from bench import experiments, suites
 from bench.catalogue import Catalogue
-from bench.cells import Addition, Cell, Finetune, ZeroShot, canonical
+from bench.cells import PUBLISHED, Addition, Cell, Expert, Finetune, Imported, ZeroShot, canonical
 from bench.errors import BenchError, UnknownName
 from bench.suites import BackboneCard, Suite
 
@@ -87,11 +87,14 @@ def plan(
     operators: Iterable[str] = (),
     backbones: Iterable[str] = (),
     subsets: int | None = None,
+    imported: Iterable[Imported] = (),
 ) -> list[Cell]:
     """Every cell of the grid, each once, in an order in which all needs come first.
 
-    `finetuning`, `operators`, `backbones` and `subsets` replace the grid's own choice where given.
+    `finetuning`, `operators`, `backbones` and `subsets` replace the grid's own choice where given. A fine-tuning
+    method with a family, `nonlinear:fusionbench`, means experts among `imported`.
     """
+    published = {(c.backbone, c.finetuning, c.task, c.seed): c for c in imported if c.suite == suite.name}
     methods = tuple(finetuning) or chosen.finetuning
     merges = tuple(operators) or chosen.operators or (*catalogue.operators, *catalogue.composed)
     for name in backbones:
@@ -107,8 +110,11 @@ def plan(
         cells.append(zero_shot(suite, backbone, tasks))
         for seed in seeds:
             for name in methods:
-                experts = [
-                    _finetune(suite, backbone, catalogue, name, task, seed, dict(chosen.recipe)) for task in tasks
+                experts: list[Expert] = [
+                    _published(published, suite, backbone, name, task, seed)
+                    if PUBLISHED in name
+                    else _finetune(suite, backbone, catalogue, name, task, seed, dict(chosen.recipe))
+                    for task in tasks
                 ]
                 cells += experts
                 sizes = chosen.subsets if subsets is None else subsets
@@ -121,7 +127,7 @@ def _experiments(
     backbone: BackboneCard,
     catalogue: Catalogue,
     chosen: Grid,
-    experts: Sequence[Finetune],
+    experts: Sequence[Expert],
     merges: Sequence[str],
     subsets: int,
 ) -> list[Cell]:
@@ -130,7 +136,7 @@ def _experiments(
     tangent = catalogue.finetuning[experts[0].method]["tangent"]
     cells: list[Cell] = []
 
-    def additions(of: Sequence[Finetune]) -> list[Addition]:
+    def additions(of: Sequence[Expert]) -> list[Addition]:
         return [_addition(suite, backbone, catalogue, name, of, operator, seed) for operator in merges]
 
     for experiment in chosen.experiments:
@@ -147,7 +153,10 @@ def _experiments(
         elif experiment == "posthoc" and not tangent:
             cells += map(experiments.posthoc, additions(experts))
         elif experiment == "strength":
-            for strength, others in experiments.variants(experts):
+            trained = [e for e in experts if isinstance(e, Finetune)]
+            if not trained:
+                raise BenchError(f"{name}: sensitivity to lambda needs experts that are trained here")
+            for strength, others in experiments.variants(trained):
                 cells += [*others, *(experiments.at_strength(a, strength) for a in additions(others))]
     return cells
 
@@ -156,6 +165,25 @@ def zero_shot(suite: Suite, backbone: BackboneCard, tasks: Sequence[str]) -> Zer
     """The cell of the pretrained model on `tasks` and the control."""
     named = tuple((task, suite.card(task).fingerprint) for task in (*tasks, suite.control))
     return ZeroShot(suite.name, backbone.name, backbone.fingerprint, named)
+
+
+def _published(
+    known: Mapping[tuple[str, str, str, int], Imported],
+    suite: Suite,
+    backbone: BackboneCard,
+    name: str,
+    task: str,
+    seed: int,
+) -> Imported:
+    found = known.get((backbone.name, name, task, seed))
+    if found is None:
+        raise BenchError(
+            f"no imported expert {name} of {task} on {backbone.name}, seed {seed}, in this store; `bench import FILE "
+            f"--task {task}` puts one there"
+        )
+    if (found.backbone_fingerprint, found.card) != (backbone.fingerprint, suite.card(task).fingerprint):
+        raise BenchError(f"{name} of {task}: the backbone or the card has changed since it was imported; import again")
+    return found
 
 
 def _finetune(
@@ -183,7 +211,7 @@ def _addition(
     backbone: BackboneCard,
     catalogue: Catalogue,
     name: str,
-    experts: Sequence[Finetune],
+    experts: Sequence[Expert],
     operator: str,
     seed: int,
 ) -> Addition:

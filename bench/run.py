@@ -19,11 +19,11 @@ from torch import Tensor
 
 from bench import backbone, cards, images, metrics, registry, suites
 from bench.cards import Split
-from bench.cells import Cell
+from bench.cells import PUBLISHED, Cell
 from bench.errors import BenchError
 from bench.evaluate import Evaluator
 from bench.images import Images
-from bench.kinds import addition, disentangle, expert, geometry, negation, posthoc, strength, zero_shot
+from bench.kinds import addition, disentangle, expert, geometry, imported, negation, posthoc, strength, zero_shot
 from bench.kinds.rows import Found
 from bench.merge import Vectors
 from bench.records import Record
@@ -32,6 +32,7 @@ from bench.store import Store
 RUNNERS: dict[str, Callable[..., Found]] = {
     "zeroshot": zero_shot.run,
     "expert": expert.run,
+    "imported": imported.run,
     "addition": addition.run,
     "negation": negation.run,
     "geometry": geometry.run,
@@ -134,7 +135,7 @@ class Session:
 
     def tangent(self, finetuning: str) -> bool:
         """Whether models of this fine-tuning method are evaluated as tangent models."""
-        return self.registry.finetuning[finetuning.partition("+")[0]].tangent
+        return self.registry.finetuning[finetuning.partition(PUBLISHED)[0].partition("+")[0]].tangent
 
     def expert_accuracy(self, experts: Sequence[str], split: Split) -> dict[str, float]:
         """Accuracy of each task's own expert, from the store."""

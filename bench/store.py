@@ -4,6 +4,7 @@
     STORE/records/ab/abcdef....parquet   rows of one finished cell; identity, metrics, provenance in the footer
     STORE/failed/abcdef....json          the last failed attempt of a cell, with its traceback
     STORE/vectors/abcdef....safetensors  task vector of an expert cell
+    STORE/imports/abcdef....json         a published expert: the cell that evaluates it, source, known defects
 
 A file appears whole or not at all: local writes go to a dot-file, are fsynced and renamed; object stores publish an
 upload only when it completes. Two workers that finish the same cell write the same rows, so the last rename is
@@ -155,6 +156,24 @@ class Store:
         """Whether a task vector is there."""
         path = f"{self._root}/vectors/{key}.safetensors"
         return bool(self._fs.get_file_info(path).type == pafs.FileType.File)
+
+    # --- published experts ------------------------------------------------------------------------------------------
+
+    def write_import(self, key: str, found: dict[str, Any]) -> None:
+        """Publish what is known about an imported expert; its task vector must be there already."""
+        self._write(f"{self._root}/imports/{key}.json", json.dumps(found, sort_keys=True).encode())
+
+    def imports(self) -> dict[str, dict[str, Any]]:
+        """What is known about every imported expert, by key."""
+        return {key: self.read_import(key) for key in sorted(self._names("imports", ".json"))}
+
+    def read_import(self, key: str) -> dict[str, Any]:
+        """What `write_import` kept."""
+        path = f"{self._root}/imports/{key}.json"
+        try:
+            return dict(json.loads(self._read(path)))
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{self.url}/imports/{key}.json cannot be read; run `bench import` again") from error
 
     # --- bytes -----------------------------------------------------------------------------------------------------
 

@@ -22,6 +22,8 @@ from bench.lines import Line
 from bench.metrics import accuracy, mean_accuracy, normalised_accuracy
 from bench.results import UPSTREAM, needs
 
+EXPERTS = ("expert", "imported")
+"""Kinds of cells whose rows are experts: trained here, or published and read from a file."""
 _IDENTITY = ("kind", "suite", "backbone", "finetuning", "operator", "options", "board", "protocol")
 
 
@@ -230,7 +232,7 @@ def _tags(keys: Iterable[str], about: Mapping[str, Any]) -> dict[str, list[str]]
                 sets[expert].add(_tag(experts))
     for key, identity in named.items():
         of_set = sorted({tag for k in (key, *needs(identity)) for tag in sets.get(k, ())}) or [""]
-        own = "" if identity.get("kind") == "expert" else _tag([identity])
+        own = "" if identity.get("kind") in EXPERTS else _tag([identity])
         found.setdefault(key, [own + tag for tag in of_set])
     return found
 
@@ -238,7 +240,7 @@ def _tags(keys: Iterable[str], about: Mapping[str, Any]) -> dict[str, list[str]]
 def _tag(identities: Sequence[Mapping[str, Any]]) -> str:
     leave = {"seed", *UPSTREAM}
     single = {"task", "card"}  # of a negation: one line gathers all targets
-    kept = [leave if i.get("kind") == "expert" else leave | single for i in identities]
+    kept = [leave if i.get("kind") in EXPERTS else leave | single for i in identities]
     parts = [{k: v for k, v in i.items() if k not in left} for i, left in zip(identities, kept, strict=True)]
     text = "\n".join(sorted(json.dumps(part, sort_keys=True) for part in parts))
     return hashlib.sha256(text.encode()).hexdigest()[:4]

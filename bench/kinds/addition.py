@@ -28,6 +28,36 @@ def run(
     reference: validation accuracy by task that the choice normalises with; by default that of the experts.
     """
     tangent = session.tangent(cell.finetuning) if tangent is None else tangent
+    try:
+        vector = merged(cell, session, tangent=tangent)
+    except NotApplicable as error:
+        return [], {"not_applicable": str(error)}
+    searched = len(cell.coefficients) > 1
+    common: dict[str, Any] = {
+        "finetuning": cell.finetuning,
+        "operator": cell.operator,
+        "options": cell.options,
+        "board": cell.board,
+        "tasks": "+".join(task for task, _ in cell.tasks),
+        "seed": cell.seed,
+        "protocol": protocol(searched, session.registry.operator(cell.operator).needs),
+    }
+    rows = []
+    chosen = cell.coefficients[0]
+    if searched:
+        found = sweep(cell, session, vector, cell.coefficients, "validation", tangent)
+        chosen = choose(cell, found, reference or session.expert_accuracy(cell.experts, "validation"))
+        for scaling, by_task in zip(cell.coefficients, found, strict=True):
+            own = common | {"split": "validation", "scaling": scaling, "selected": scaling == chosen}
+            rows += [row(cell, right, task=task, **own) for (task, _), right in zip(cell.tasks, by_task, strict=True)]
+    (tested,) = sweep(cell, session, vector, (chosen,), "test", tangent)
+    own = common | {"split": "test", "scaling": chosen}
+    rows += [row(cell, right, task=task, **own) for (task, _), right in zip(cell.tasks, tested, strict=True)]
+    return rows, {"merged_norm": norm(vector)}
+
+
+def merged(cell: Addition, session: "Session", *, tangent: bool) -> Merged:
+    """The merged task vector, one for each task where the operator knows the task. NotApplicable: see `bench.merge`."""
     operator, options = session.registry.operator(cell.operator), json.loads(cell.options)
     seed = seed_of("merge", cell.operator, cell.seed)
 
@@ -41,32 +71,7 @@ def run(
             seed,
         )(need)
 
-    try:
-        merged = merge(operator, options, session.vectors, cell.experts, seed=seed, supply=supply)
-    except NotApplicable as error:
-        return [], {"not_applicable": str(error)}
-    searched = len(cell.coefficients) > 1
-    common: dict[str, Any] = {
-        "finetuning": cell.finetuning,
-        "operator": cell.operator,
-        "options": cell.options,
-        "board": cell.board,
-        "tasks": "+".join(task for task, _ in cell.tasks),
-        "seed": cell.seed,
-        "protocol": protocol(searched, operator.needs),
-    }
-    rows = []
-    chosen = cell.coefficients[0]
-    if searched:
-        found = sweep(cell, session, merged, cell.coefficients, "validation", tangent)
-        chosen = choose(cell, found, reference or session.expert_accuracy(cell.experts, "validation"))
-        for scaling, by_task in zip(cell.coefficients, found, strict=True):
-            own = common | {"split": "validation", "scaling": scaling, "selected": scaling == chosen}
-            rows += [row(cell, right, task=task, **own) for (task, _), right in zip(cell.tasks, by_task, strict=True)]
-    (tested,) = sweep(cell, session, merged, (chosen,), "test", tangent)
-    own = common | {"split": "test", "scaling": chosen}
-    rows += [row(cell, right, task=task, **own) for (task, _), right in zip(cell.tasks, tested, strict=True)]
-    return rows, {"merged_norm": norm(merged)}
+    return merge(operator, options, session.vectors, cell.experts, seed=seed, supply=supply)
 
 
 def protocol(searched: bool, needs: Sequence[str]) -> str:
