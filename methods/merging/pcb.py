@@ -62,7 +62,9 @@ def merge(vectors: Vectors, *, ratio: float, strength: float, variant: str) -> T
         return (score(piece) for name in vectors[0] for piece in chunks(vectors, name, stride=stride))
 
     floor = kth_largest(scores, entries - min(int(entries * (1 - ratio)), entries - 1), entries)[:, None]
-    peak = kth_largest(scores, 1, entries)[:, None]
+    peak = floor.clone()
+    for piece in scores(1):
+        torch.maximum(peak, piece.amax(dim=1, keepdim=True), out=peak)
     merged: TaskVector = {}
     for name in vectors[0]:
         out, start = torch.empty_like(vectors[0][name]).reshape(-1), 0
