@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from bench import __version__
-from bench.cli import data, files, look, results, run, search
+from bench.cli import data, exchange, files, look, results, run, search
 from bench.errors import BenchError
 
 DONE, FOUND, USAGE, BUG, INTERRUPTED = 0, 1, 2, 70, 130
@@ -26,7 +26,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for group in (run, search, look, results, data, files):
+for group in (run, search, look, results, data, files, exchange):
     group.register(app)
 
 
@@ -62,8 +62,8 @@ def call(arguments: Sequence[str]) -> int:
         code = app(args=arguments, prog_name="bench", standalone_mode=False)
         sys.stdout.flush()
         return code if isinstance(code, int) else DONE
-    except KeyboardInterrupt:
-        return _say(arguments, "interrupted", INTERRUPTED)
+    except (KeyboardInterrupt, typer.Abort):  # a run has already said what it keeps
+        return INTERRUPTED
     except BrokenPipeError:  # `bench ls | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE

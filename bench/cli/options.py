@@ -12,7 +12,7 @@ import typer
 
 if TYPE_CHECKING:
     from bench.catalogue import Catalogue
-    from bench.cells import Cell
+    from bench.cells import Cell, Imported
 
 STORE = "store"
 
@@ -52,10 +52,15 @@ def select(
     operators: Iterable[str] | None,
     backbones: Iterable[str] | None,
     include: Iterable[str] | None,
+    store: str = "",
 ) -> Selection:
-    """Plan the cells. Raises `UnknownName` with the nearest name for anything that does not exist."""
+    """Plan the cells. Raises `UnknownName` with the nearest name for anything that does not exist.
+
+    Methods such as `nonlinear:fusionbench` mean the published experts that `bench import` put into `store`.
+    """
     from bench import grid as grids
     from bench import suites
+    from bench.cells import PUBLISHED
 
     chosen = grids.grid(grid)
     named = suite or chosen.suite
@@ -67,8 +72,26 @@ def select(
         finetuning=names(methods),
         operators=names(operators),
         backbones=names(backbones),
+        imported=imported(store) if any(PUBLISHED in name for name in names(methods)) else (),
     )
     return Selection(grid, named, cells)
+
+
+def imported(where: str) -> "list[Imported]":
+    """The published experts of a store; those that another version of bench imported are left out."""
+    from bench.cells import Imported, from_identity
+    from bench.errors import BenchError
+    from bench.store import Store
+
+    found = []
+    for kept in Store(where, create=False).imports().values():
+        try:
+            cell = from_identity(kept["identity"])
+        except (BenchError, KeyError, TypeError):
+            continue
+        if isinstance(cell, Imported):
+            found.append(cell)
+    return found
 
 
 def catalogue(include: Iterable[str] | None) -> "Catalogue":

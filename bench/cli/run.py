@@ -67,7 +67,7 @@ def run(
     """
     from bench.driver import Workers
 
-    chosen = select(grid, suite, seeds, methods, operators, backbones, include)
+    chosen = select(grid, suite, seeds, methods, operators, backbones, include, store)
     asked = Workers(workers, device, gpu_fraction, address, cell_timeout=cell_timeout)
     return _execute(chosen.cells, store, asked, absolute(include), local, json, {"grid": grid, "suite": chosen.suite})
 
@@ -97,7 +97,7 @@ def retry(
         raise BenchError("say what to retry: `bench retry --failed`")
     opened = Store(store, create=False)
     cells = [from_identity(opened.read_failure(key)["identity"]) for key in sorted(opened.failed())]
-    order = {"zeroshot": 0, "expert": 1}
+    order = {"zeroshot": 0, "expert": 1, "imported": 1}
     cells.sort(key=lambda cell: order.get(cell.kind, 2))
     asked = Workers(workers, device, gpu_fraction, address, cell_timeout=cell_timeout)
     return _execute(cells, store, asked, absolute(include), local, json, {})
@@ -208,7 +208,7 @@ def plan(
     from bench import preflight, suites
     from bench.cli.summary import by_kind
 
-    chosen = select(grid, suite, seeds, methods, operators, backbones, include)
+    chosen = select(grid, suite, seeds, methods, operators, backbones, include, store)
     kinds = by_kind(chosen.cells, store)
     missing = preflight.missing(suites.load(chosen.suite), chosen.cells)
     if json:
@@ -242,7 +242,7 @@ def status(
     opened = Store(store, create=False)
     found = failures(opened)
     done = len(opened.done())
-    kinds = by_kind(select(grid, suite, seeds, methods, operators, backbones, include).cells, store) if grid else {}
+    kinds = by_kind(select(grid, suite, seeds, methods, operators, backbones, include, store).cells, store) if grid else {}
     if json:
         print_json({"store": opened.url, "done": done, "failed": found, "kinds": kinds})
         return

@@ -66,7 +66,7 @@ def _start(workers: Workers, scratch: Path) -> int:
         try:
             ray.init(**ours, **quiet)
             break
-        except (ConnectionError, OSError, RuntimeError, ValueError, TimeoutError) as error:
+        except Exception as error:  # Ray raises bare Exception when a loaded machine is slow to start
             ray.shutdown()
             first = (str(error).splitlines() or [type(error).__name__])[0]
             if workers.address:

@@ -39,6 +39,8 @@ class FakeSession:
         try:
             self._suffer(cell, self.trouble.get(cell.label, ""))
             time.sleep(self.seconds)
+            if cell.kind == "expert":
+                self.store.write_vector(cell.key, cell.key.encode())
             self.store.write(Record(cell.key, cell.identity, metrics={"pid": os.getpid()}))
         except Exception as error:
             self.store.write_failure(cell.key, {"error": str(error), "identity": cell.identity, "traceback": "here"})

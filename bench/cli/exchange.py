@@ -1,0 +1,145 @@
+"""Verbs that bring published experts into a store and take models out of it: import, export."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from bench.cli.options import (
+    STORE,
+    IncludeOption,
+    JsonOption,
+    StoreOption,
+    absolute,
+    catalogue,
+    names,
+    print_json,
+)
+
+FilesArgument = Annotated[list[Path], typer.Argument(help="Checkpoints: .pt, .safetensors or a hub model's folder.")]
+TaskOption = Annotated[
+    list[str] | None, typer.Option("--task", help="Task of each file, in their order; default: as their paths say.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs of this file."""
+    app.command("import")(import_)
+    app.command()(export)
+
+
+def import_(
+    files: FilesArgument,
+    task: TaskOption = None,
+    backbone: Annotated[str, typer.Option("--backbone", help="What they were fine-tuned from.")] = "ViT-B-32",
+    finetuning: Annotated[
+        str, typer.Option("--finetuning", help="How: nonlinear, tta+orthoreg, ...; default: as the format says.")
+    ] = "",
+    family: Annotated[str, typer.Option("--family", help="Whose release it is; records its known defects.")] = "",
+    suite: Annotated[str, typer.Option("--suite", help="Suite of the tasks.")] = "vision8",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Which of several published experts it is.")] = 0,
+    sha256: Annotated[str, typer.Option("--sha256", help="Expected hash of the file; one file at a time.")] = "",
+    store: StoreOption = STORE,
+    device: Annotated[Literal["cpu", "cuda"], typer.Option("--device", help="Where they are evaluated.")] = "cpu",
+    json: JsonOption = False,
+) -> int:
+    """Make published experts part of a store.
+
+    Nothing in a file is executed. Each becomes a task vector, is evaluated on its task where the images are here, and
+    can be merged: `bench run --methods nonlinear:fusionbench`. Exit code 1 if an evaluation failed.
+    """
+    from bench import backbone as backbones
+    from bench import exchange, preflight, suites
+    from bench.errors import BenchError
+    from bench.run import Runtime, Session
+    from bench.store import Store
+
+    known, tasks = suites.load(suite), names(task)
+    if tasks and len(tasks) not in (1, len(files)):
+        raise BenchError(f"{len(files)} files but {len(tasks)} tasks; give --task once for each file, in their order")
+    if len(tasks) == 1 and len(files) > 1:
+        raise BenchError(f"{len(files)} files for one task {tasks[0]}; each expert has its own: give --task for each")
+    if sha256 and len(files) > 1:
+        raise BenchError("--sha256 is the hash of one file; import them one at a time")
+    named = [*(tasks or [exchange.task_of(path, known) for path in files])]
+    card = suites.backbone(backbone)
+    base = backbones.load(backbone, (), device="cpu")
+    opened = Store(store)
+    session = Session(Runtime(opened.url, device))
+    found: list[dict[str, Any]] = []
+    for path, name in zip(files, named, strict=True):
+        cell = exchange.bring(
+            path, opened, known, base, catalogue(()), task=name, finetuning=finetuning, family=family or None,
+            seed=seed, sha256=sha256,
+        )  # fmt: skip
+        about = opened.read_import(cell.key)
+        said: dict[str, Any] = {"file": str(path), "key": cell.key, "task": name, "finetuning": cell.finetuning}
+        said |= {
+            "format": about["format"],
+            "sha256": cell.sha256,
+            "notes": about["notes"],
+            "accuracy": None,
+            "error": "",
+        }
+        if preflight.has_images(known.card(name), card.image_size):
+            outcome = session.attempt(cell)
+            said |= {"accuracy": outcome.headline.get("accuracy"), "error": outcome.error}
+        found.append(said)
+        if not json:
+            _tell(said)
+    if json:
+        print_json(found)
+    return 1 if any(f["error"] for f in found) else 0
+
+
+def _tell(said: dict[str, Any]) -> None:
+    accuracy = said["accuracy"]
+    state = (
+        f"failed: {said['error']}"
+        if said["error"]
+        else f"test accuracy {100 * accuracy:.2f} %"
+        if accuracy is not None
+        else f"not evaluated, its images are not here (`bench data fetch {said['task']}`, then `bench run`)"
+    )
+    print(f"{said['finetuning']} {said['task']}: {said['key']} from {said['file']} ({said['format']}); {state}")
+    for note in said["notes"]:
+        print(f"  note: {note}")
+
+
+def export(
+    name: Annotated[str, typer.Argument(help="A row (nonlinear/ties, lora/expert) or the key of a cell.")],
+    out: Annotated[Path, typer.Option("--out", help="File to write; for hf, a folder.")],
+    form: Annotated[
+        Literal["open_clip", "hf", "vector"],
+        typer.Option(
+            "--format", help="Safetensors for open_clip, a Hugging Face CLIP vision model, or what was added."
+        ),
+    ] = "open_clip",
+    task: Annotated[str, typer.Option("--task", help="Of an expert, or of an operator with a model per task.")] = "",
+    suite: Annotated[str, typer.Option("--suite", help="Only rows of this suite.")] = "",
+    backbone: Annotated[str, typer.Option("--backbone", help="Only rows of this backbone.")] = "",
+    seed: Annotated[int | None, typer.Option("--seed", help="Only rows of this seed.")] = None,
+    include: IncludeOption = None,
+    store: StoreOption = STORE,
+    json: JsonOption = False,
+) -> None:
+    """Write a merged model or an expert for others to load.
+
+    Pretrained weights plus the chosen coefficient times the task vector, with a model card that has its test results.
+    """
+    from bench import backbone as backbones
+    from bench import exchange
+    from bench.run import Runtime, Session
+    from bench.store import Store
+
+    opened = Store(store, create=False)
+    narrow = {"suite": suite or None, "backbone": backbone or None, "seed": seed, "task": task or None}
+    record = exchange.find(opened, name, **narrow)
+    chosen = exchange.model(record, Session(Runtime(opened.url, include=absolute(include))), task)
+    base = backbones.load(chosen.cell.backbone, ())
+    digest = exchange.export(chosen, base, out, form, opened)
+    said = {"out": str(out), "format": form, "row": chosen.name, "key": chosen.cell.key, "scaling": chosen.scaling}
+    if json:
+        print_json(said | {"sha256": digest})
+    else:
+        print(f"{out}: {chosen.name} at coefficient {chosen.scaling:g} (cell {chosen.cell.key}), sha256 {digest}")

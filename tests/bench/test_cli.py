@@ -1,0 +1,209 @@
+"""The command line: what verbs print, exit codes, one clear line for everything a user can get wrong."""
+
+import errno
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import fakes
+import pytest
+
+from bench import __version__, driver
+from bench.cli.app import call, explain
+from bench.errors import BenchError
+from bench.store import Store
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture(autouse=True)
+def somewhere(tmp_path, monkeypatch):
+    """Verbs run in an empty folder, and runs use the session that computes nothing."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(driver, "open_session", lambda runtime: fakes.FakeSession(runtime["store"]))
+
+
+def said(capsys, *words):
+    """Exit code, stdout, stderr."""
+    code = call(words)
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def one_line(capsys, *words):
+    code, out, err = said(capsys, *words)
+    assert code == 2
+    assert out == ""
+    assert err.count("\n") == 1
+    return err.rstrip()
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["rum"], "bench: No such command 'rum'. Did you mean 'run'?"),
+        (["leaderboard", "chck"], "bench leaderboard: No such command 'chck'. Did you mean 'check'?"),
+        (["run", "--grd", "x"], "bench run: No such option: --grd (did you mean --grid)"),
+        (["run", "--grid", "smok"], "bench run: no grid named 'smok'; did you mean 'smoke'?"),
+        (["run", "--suite", "mini9"], "bench run: no suite named 'mini9'; did you mean 'mini8'?"),
+        (["run", "--methods", "atk"], "bench run: no fine-tuning method named 'atk'; did you mean 'att'?"),
+        (["run", "--methods", "att+orthreg"], "bench run: no regulariser named 'orthreg'; did you mean 'orthoreg'?"),
+        (["plan", "--operators", "tie"], "bench plan: no merging operator named 'tie'; did you mean 'ties'?"),
+        (["plan", "--backbones", "mimi"], "bench plan: no backbone of suite mini8 named 'mimi'; did you mean 'mini'?"),
+        (["run", "--device", "tpu"], "bench run: Invalid value for '--device': 'tpu' is not one of 'cpu', 'cuda'."),
+        (["run", "--workers", "-1"], "bench run: Invalid value for '--workers': "),
+        (["run", "--cell-timeout", "-1"], "bench run: --cell-timeout is -1.0; give seconds, or 0 for no limit"),
+        (["run", "--seeds", "x"], "bench run: Invalid value for '--seeds': "),
+        (["ls", "oprators"], "bench ls: no kind of thing named 'oprators'; did you mean 'operators'?"),
+        (["show", "tie"], "bench show: no method, dataset, suite, grid or backbone named 'tie'; did you mean 'ties'?"),
+        (["data", "check", "digit"], "bench data check: no dataset named 'digit'; did you mean 'digits'?"),
+        (["data", "show", "cars"], "bench data show: cars is not drawn by bench; contact sheets exist for mini8"),
+        (["status"], "bench status: no store at store; run `bench run` first or name one with --store"),
+        (["retry"], "bench retry: say what to retry: `bench retry --failed`"),
+        (["compare", "a"], "bench compare: name two rows"),
+        (
+            ["merge", "--operator", "ties", "--experts", "a", "--out", "b", "--option", "density"],
+            "bench merge: --option den",
+        ),
+    ],
+)
+def test_wrong_usage_is_one_line(capsys, words, line):
+    assert one_line(capsys, *words).startswith(line)
+
+
+def test_a_store_of_another_version(capsys):
+    Store("store")
+    Path("store/bench-store.json").write_text('{"format": "bench-store", "version": 99}')
+    expected = "store store has version 99, this bench reads version 1; use the bench that wrote it"
+    assert expected in one_line(capsys, "status")
+    assert expected in one_line(capsys, "run", "--local")
+
+
+def test_a_folder_that_is_no_store(capsys):
+    Path("store").mkdir()
+    Path("store/thesis.tex").write_text("precious")
+    assert "is neither empty nor a store" in one_line(capsys, "run", "--local")
+    assert [p.name for p in Path("store").iterdir()] == ["thesis.tex"]
+
+
+def test_explain():
+    assert explain(BenchError("asked, wrong, do")) == ("asked, wrong, do", 2)
+    assert explain(OSError(errno.ENOSPC, "No space left on device", "/x/y")) == (
+        "no space left on the disk (/x/y); free some and run again", 2,
+    )  # fmt: skip
+    line, code = explain(ValueError("not from methods"))
+    assert (line, code) == ("ValueError: not from methods; this is a bug, --traceback shows where", 70)
+
+
+def test_a_value_error_of_methods_is_the_users():
+    from methods.merging import MERGING
+
+    with pytest.raises(ValueError, match="density") as caught:
+        MERGING["ties"].options({"density": 20})
+    line, code = explain(caught.value)
+    assert code == 2
+    assert line.startswith("ties: option density=20 is outside")
+
+
+def test_traceback_on_demand(capsys, monkeypatch):
+    _, _, err = said(capsys, "--traceback", "show", "tie")
+    assert "Traceback (most recent call last)" in err
+    monkeypatch.setenv("BENCH_TRACEBACK", "1")
+    assert "Traceback" in said(capsys, "show", "tie")[2]
+
+
+def test_version_and_help(capsys):
+    assert said(capsys, "--version") == (0, f"bench {__version__}\n", "")
+    code, out, _ = said(capsys)
+    assert code == 0
+    for verb in ("run", "plan", "status", "compare", "leaderboard", "data"):
+        assert f"\n  {verb} " in out
+
+
+def test_plan_counts_by_kind(capsys):
+    code, out, _ = said(capsys, "plan", "--grid", "smoke", "--json")
+    assert code == 0
+    kinds = json.loads(out)["kinds"]
+    assert kinds["expert"] == {"cells": 4, "done": 0, "pending": 4, "failed": 0, "blocked": 0}
+    assert kinds["addition"]["cells"] == 4
+    assert not Path("store").exists()
+    _, out, _ = said(capsys, "plan", "--seeds", "2", "--methods", "att", "--operators", "ties,average", "--json")
+    kinds = json.loads(out)["kinds"]
+    assert (kinds["zeroshot"]["cells"], kinds["expert"]["cells"], kinds["addition"]["cells"]) == (1, 4, 4)
+
+
+def test_run_status_plan_resume(capsys):
+    code, out, err = said(capsys, "run", "--local", "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert (found["total"], found["done"], found["ran"], found["failed"]) == (9, 9, 9, [])
+    assert "9 cells, 0 already done" in err
+    code, out, err = said(capsys, "run", "--local")
+    assert code == 0
+    assert "9 cells, 9 already done" in err
+    assert "records: store" in out
+    code, out, _ = said(capsys, "plan", "--json")
+    assert all(kind["pending"] == 0 for kind in json.loads(out)["kinds"].values())
+    code, out, _ = said(capsys, "status")
+    assert out == "store store: 9 cells done, 0 failed\n"
+
+
+def test_failures_give_exit_code_1_and_are_retried(capsys, monkeypatch):
+    trouble = {"nonlinear digits seed 0": "raise"}
+    monkeypatch.setattr(driver, "open_session", lambda runtime: fakes.FakeSession(runtime["store"], trouble))
+    code, out, err = said(capsys, "run", "--local")
+    assert code == 1
+    assert "failed: nonlinear digits seed 0: planted (blocks 2 more)" in err
+    assert "blocked by them: 2 cells" in out
+    _, out, _ = said(capsys, "status", "--grid", "smoke", "--json")
+    found = json.loads(out)
+    assert [(f["cell"], f["error"]) for f in found["failed"]] == [("nonlinear digits seed 0", "planted")]
+    assert found["kinds"]["expert"] == {"cells": 4, "done": 3, "pending": 0, "failed": 1, "blocked": 0}
+    assert found["kinds"]["addition"] == {"cells": 4, "done": 2, "pending": 0, "failed": 0, "blocked": 2}
+    monkeypatch.setattr(driver, "open_session", lambda runtime: fakes.FakeSession(runtime["store"]))
+    code, _, err = said(capsys, "retry", "--failed", "--local")
+    assert code == 0
+    assert "1 cells, 0 already done, 1 failed before and tried again" in err
+    assert len(Store("store").done()) == 7
+    assert said(capsys, "run", "--local")[0] == 0
+    assert len(Store("store").done()) == 9
+
+
+def test_ls_and_show(capsys):
+    _, out, _ = said(capsys, "ls", "operators", "--json")
+    assert json.loads(out)["ties"]["paper"] == "arXiv:2306.01708"
+    _, out, _ = said(capsys, "ls", "grids")
+    assert out.splitlines()[1].startswith("smoke")
+    _, out, _ = said(capsys, "show", "att+orthoreg", "--json")
+    assert [f["kind"] for f in json.loads(out)] == ["methods", "regularizers"]
+    _, out, _ = said(capsys, "show", "digits")
+    assert "(datasets)" in out
+    assert "licence" in out
+
+
+def test_cite_prints_each_entry_once(capsys):
+    _, out, _ = said(capsys, "cite", "ties,ties", "att+orthoreg", "lora+orthoreg")
+    assert out.count("yadav2023ties") == 1
+    assert out.count("@misc{arxiv2604.17078,") == 1
+
+
+def test_a_broken_pipe_is_not_an_error():
+    text = f"{sys.executable} -m bench ls datasets | head -1"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", text], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert done.stderr == ""
+    assert done.stdout.startswith("name")
+
+
+def test_reading_verbs_import_neither_torch_nor_ray(tmp_path):
+    Store(tmp_path / "store")
+    for words in (["ls"], ["show", "ties"], ["plan", "--grid", "all"], ["status"], ["cite", "ties"], ["data", "ls"]):
+        where = ["--store", str(tmp_path / "store")] if words[0] in ("plan", "status") else []
+        code = (
+            f"import sys; from bench.cli.app import call; code = call({[*words, *where]!r}); "
+            "heavy = {'torch', 'ray', 'open_clip', 'torchvision'} & set(sys.modules); "
+            "assert not heavy, heavy; sys.exit(code)"
+        )
+        done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+        assert done.returncode == 0, (words, done.stderr)

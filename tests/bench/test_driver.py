@@ -1,0 +1,208 @@
+"""Both drivers over a session that computes nothing: order, failures, resumption, refusal, death of workers."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+from pathlib import Path
+
+import fakes
+import pytest
+
+from bench import driver
+from bench.driver import Workers
+from bench.errors import BenchError
+from bench.progress import Progress
+from bench.store import Store
+
+HERE = Path(__file__).parent
+RAY = (pytest.mark.slow, pytest.mark.timeout(240))
+EITHER = pytest.mark.parametrize("local", [True, pytest.param(False, marks=RAY)], ids=["local", "ray"])
+
+
+@pytest.fixture(autouse=True)
+def workers_find_the_fakes(monkeypatch):
+    root = str(HERE.parent.parent)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(HERE), root)))
+
+
+def go(store, *, local, trouble=None, scars="", workers=None):
+    state = driver.schedule(fakes.smoke(), store)
+    session = partial(fakes.FakeSession, store.url, trouble or {}, str(scars))
+    progress = Progress(state, quiet=True)
+    driver.run(state, store, session, progress=progress, workers=workers or Workers(2), local=local)
+    return state
+
+
+def keys(*labels):
+    found = {cell.label: cell.key for cell in fakes.smoke()}
+    return {found[label] for label in labels}
+
+
+@EITHER
+def test_everything_runs_once_and_a_second_run_does_nothing(tmp_path, local):
+    store = Store(tmp_path / "store")
+    state = go(store, local=local)
+    assert store.done() == state.done == {cell.key for cell in fakes.smoke()}
+    again = driver.schedule(fakes.smoke(), store)
+    assert again.over
+
+    def never():
+        raise AssertionError("a session was opened although nothing was left to do")
+
+    driver.run(again, store, never, progress=Progress(again), workers=Workers(), local=local)
+
+
+@EITHER
+def test_a_cell_that_raises_blocks_only_what_needs_it_and_is_tried_again(tmp_path, local):
+    store = Store(tmp_path / "store")
+    state = go(store, local=local, trouble={"nonlinear numbers seed 0": "raise"})
+    assert state.failed == dict.fromkeys(keys("nonlinear numbers seed 0"), "planted")
+    assert set(state.blocked) == keys("nonlinear/task_arithmetic seed 0", "nonlinear/ties seed 0")
+    assert len(store.done()) == 6
+    assert store.failed() == keys("nonlinear numbers seed 0")
+    state = go(store, local=local)
+    assert state.before == 6
+    assert len(store.done()) == 9
+    assert store.failed() == set()
+
+
+@EITHER
+def test_a_cell_that_hangs_fails_at_its_time_limit(tmp_path, local):
+    store = Store(tmp_path / "store")
+    state = go(store, local=local, trouble={"zero-shot": "hang"}, workers=Workers(2, cell_timeout=0.5))
+    assert set(state.failed) == keys("zero-shot")
+    assert state.failed[next(iter(state.failed))].startswith("cell ran longer than 0.5 s")
+    assert len(store.done()) == 8
+
+
+@EITHER
+def test_a_session_that_does_not_open_is_one_error(tmp_path, local):
+    with pytest.raises(BenchError, match="weights are damaged; fetch them again"):
+        go(Store(tmp_path / "store"), local=local, trouble={"any": "refuse"})
+
+
+def test_local_settles_cells_in_the_order_of_the_plan(tmp_path):
+    order = []
+
+    class Recorder(fakes.FakeSession):
+        def attempt(self, cell):
+            order.append(cell.key)
+            return super().attempt(cell)
+
+    store = Store(tmp_path / "store")
+    state = driver.schedule(fakes.smoke(), store)
+    driver.run(
+        state, store, partial(Recorder, store.url), progress=Progress(state, quiet=True), workers=Workers(), local=True
+    )
+    assert order == [cell.key for cell in fakes.smoke()]
+
+
+def test_an_expert_whose_vector_was_lost_is_trained_again_only_if_needed(tmp_path):
+    store = Store(tmp_path / "store")
+    go(store, local=True)
+    lost = next(iter(keys("nonlinear digits seed 0")))
+    (tmp_path / "store" / "vectors" / f"{lost}.safetensors").unlink()
+    assert driver.schedule(fakes.smoke(), store).over
+    merge = next(iter(keys("nonlinear/ties seed 0")))
+    (tmp_path / "store" / "records" / merge[:2] / f"{merge}.parquet").unlink()
+    state = driver.schedule(fakes.smoke(), store)
+    assert state.pending == keys("nonlinear digits seed 0", "nonlinear/ties seed 0")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_a_killed_worker_is_tried_again_and_one_that_always_dies_is_a_failure(tmp_path):
+    scars = tmp_path / "scars"
+    scars.mkdir()
+    store = Store(tmp_path / "store")
+    trouble = {"nonlinear digits seed 0": "die", "att+orthoreg/ties seed 0": "die always"}
+    state = go(store, local=False, trouble=trouble, scars=scars)
+    assert len(store.done()) == 8
+    assert set(state.failed) == store.failed() == keys("att+orthoreg/ties seed 0")
+    assert "its process died 4 times" in store.read_failure(next(iter(state.failed)))["error"]
+
+
+def test_a_request_that_the_cluster_cannot_satisfy_is_refused_at_once():
+    from bench.driver.ray_tune import _slots
+
+    assert _slots(Workers(), {"CPU": 2.0}) == 2
+    assert _slots(Workers(1), {"CPU": 2.0}) == 1
+    assert _slots(Workers(device="cuda", gpu_fraction=0.25), {"CPU": 16.0, "GPU": 2.0}) == 8
+    with pytest.raises(BenchError, match=r"a cell needs 0\.5 GPU, the cluster has 0"):
+        _slots(Workers(device="cuda"), {"CPU": 2.0})
+
+
+@pytest.mark.parametrize("wrong", [{"count": -1}, {"gpu_fraction": 1.5}, {"cell_timeout": -1.0}])
+def test_workers_out_of_range(wrong):
+    with pytest.raises(BenchError, match="give"):
+        Workers(**wrong)
+
+
+SCRIPT = """
+import sys
+from functools import partial
+sys.path[:0] = {paths!r}
+import fakes
+from bench import driver
+driver.open_session = lambda runtime: fakes.FakeSession(runtime["store"], {trouble!r}, seconds={seconds!r})
+from bench.cli import main
+main({arguments!r})
+"""
+
+
+def command(store, *arguments, trouble=None, seconds=0.0):
+    """`bench run --grid smoke` in a process of its own, over the fake session."""
+    paths = [str(HERE), str(HERE.parent.parent)]
+    words = ["run", "--grid", "smoke", "--store", str(store), *arguments]
+    text = SCRIPT.format(paths=paths, trouble=trouble or {}, arguments=words, seconds=seconds)
+    return subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(condition, process, seconds=120.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end, "nothing happened"
+        time.sleep(0.02)
+
+
+@EITHER
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+def test_a_signal_keeps_finished_cells_and_exits_130(tmp_path, local, number):
+    store = Store(tmp_path / "store")
+    flags = ["--local"] if local else []
+    process = command(tmp_path / "store", *flags, trouble={"nonlinear/ties seed 0": "hang"})
+    wait_for(lambda: len(store.done()) >= 4, process)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert out == ""
+    assert err.splitlines()[-1].startswith("interrupted; ")
+    assert "the same command goes on from there" in err
+    kept = store.done()
+    assert kept
+    second = command(tmp_path / "store", *flags)
+    _, err = second.communicate(timeout=120)
+    assert second.returncode == 0, err
+    assert f"9 cells, {len(kept)} already done" in err
+    assert len(store.done()) == 9
+
+
+@EITHER
+def test_kill_9_of_the_driver_then_the_same_command_finishes_the_rest(tmp_path, local):
+    store = Store(tmp_path / "store")
+    flags = ["--local"] if local else []
+    process = command(tmp_path / "store", *flags, seconds=0.2)
+    wait_for(lambda: len(store.done()) >= 3, process)
+    process.kill()
+    process.communicate(timeout=60)
+    time.sleep(0 if local else 6)  # workers of a dead driver live on for seconds and may still write
+    kept = store.done()
+    second = command(tmp_path / "store", *flags)
+    _, err = second.communicate(timeout=120)
+    assert second.returncode == 0, err
+    assert f"9 cells, {len(kept)} already done" in err
+    assert store.done() == {cell.key for cell in fakes.smoke()}
