@@ -95,7 +95,7 @@ def _pasture(rng: Random, style: Style) -> Image.Image:
     image = cloud(rng, [grass, shade(grass, 0.92), shade(grass, 1.06)], 3)
     pen = ImageDraw.Draw(image)
     for _ in range(rng.randrange(1, 4)):  # hedges
-        ends = [(rng.uniform(-5, 69), -2), (rng.uniform(-5, 69), 66)]
+        ends = [(rng.uniform(-5, 69), -2.0), (rng.uniform(-5, 69), 66.0)]
         if rng.random() < 0.5:
             ends = [(b, a) for a, b in ends]
         pen.line(ends, fill=shade(grass, 0.5), width=2)
@@ -135,7 +135,7 @@ def _river(rng: Random, style: Style) -> Image.Image:
     pen = ImageDraw.Draw(image)
     water, swing, phase = tint(rng, (0.48, 0.6), (0.3, 0.7), (0.3, 0.6)), rng.uniform(5, 14), rng.uniform(0, 6)
     shift, bend = rng.uniform(-8, 8), rng.uniform(0.06, 0.12)
-    course = [(32 + shift + swing * sin(bend * t + phase), t) for t in range(-4, 70, 4)]
+    course = [(32 + shift + swing * sin(bend * t + phase), float(t)) for t in range(-4, 70, 4)]
     if rng.random() < 0.5:
         course = [(b, a) for a, b in course]
     pen.line(course, fill=water, width=rng.randrange(8, 16), joint="curve")
@@ -148,7 +148,7 @@ def _lake(rng: Random, style: Style) -> Image.Image:
     if rng.random() < 0.6:  # a stretch of shore
         pen = ImageDraw.Draw(image)
         depth, land = rng.uniform(6, 20), _soil(rng, style)[0]
-        edge = [(x, depth + 4 * sin(x / 9 + depth)) for x in range(-4, 70, 6)]
+        edge = [(float(x), depth + 4 * sin(x / 9 + depth)) for x in range(-4, 70, 6)]
         pen.polygon([(-4, -4), *edge, (68, -4)], fill=land)
         image = image.rotate(rng.choice((0, 90, 180, 270)))
     return image

@@ -63,14 +63,14 @@ class Pairs:
     captions: list[list[str]]
 
 
-def build(config: dict[str, Any]) -> nn.Module:
-    """A fresh open_clip CLIP from a model config."""
+def build(config: dict[str, Any]) -> Any:
+    """A fresh open_clip CLIP from a model config (`Any`: open_clip's attributes are untyped)."""
     from open_clip.model import CLIP
 
     return CLIP(**config)
 
 
-def encode_pooled(visual: nn.Module, pixels: Tensor) -> Tensor:
+def encode_pooled(visual: Any, pixels: Tensor) -> Tensor:
     """`visual(pixels)` of open_clip's VisionTransformer, the last block for the class token only."""
     x = visual.conv1(pixels).flatten(2).transpose(1, 2)
     x = torch.cat([visual.class_embedding.expand(len(x), 1, -1), x], dim=1) + visual.positional_embedding
@@ -127,7 +127,7 @@ def pair(corpus: Corpus, recipe: Recipe, samples: int, naming: Mapping[str, floa
 
 
 def contrast(
-    model: nn.Module,
+    model: Any,
     pairs: Pairs,
     images: Callable[[np.ndarray], Tensor],
     token_rows: Mapping[str, Tensor],
