@@ -46,7 +46,7 @@ for (const table of all("table.sortable")) {
       const compare = (a, b) => {
         const [x, y] = [value(a), value(b)];
         if (x === "" || y === "") return (x === "") - (y === "");
-        return sign * (isNaN(x) || isNaN(y) ? x.localeCompare(y) : x - y);
+        return sign * (isNaN(x) || isNaN(y) ? (x > y) - (x < y) : x - y);
       };
       for (const row of all("tr.row", body).sort(compare)) {
         const drawer = row.nextElementSibling?.classList.contains("drawer") ? row.nextElementSibling : null;
