@@ -33,11 +33,17 @@ class Backbone:
     """
 
     def __init__(
-        self, card: BackboneCard, datasets: Iterable[DatasetCard], *, device: str = "cpu", fast: bool = True
+        self,
+        card: BackboneCard,
+        datasets: Iterable[DatasetCard],
+        *,
+        device: str = "cpu",
+        fast: bool = True,
+        model: Any = None,
     ) -> None:
         self.card = card
         self.device = torch.device(device)
-        model = _create(card)
+        model = model or _create(card)
         self.heads = {d.name: _head(model, card, d).to(self.device) for d in datasets}
         visual = model.visual.to(self.device).eval().requires_grad_(False)
         self.tower = Tower(visual, fast=fast)
@@ -53,6 +59,14 @@ class Backbone:
 def load(name: str, datasets: Iterable[DatasetCard], *, device: str = "cpu", fast: bool = True) -> Backbone:
     """The backbone `name` with pretrained weights and heads; DataError says how to get weights that are not here."""
     return Backbone(suites.backbone(name), datasets, device=device, fast=fast)
+
+
+def untrained(card: BackboneCard, *, device: str = "cpu") -> Backbone:
+    """The backbone with random weights and no heads, for measurements of time and memory."""
+    import open_clip
+
+    model = open_clip.create_model(card.architecture, precision="fp32", load_weights=False)
+    return Backbone(card, (), device=device, model=model)
 
 
 def _create(card: BackboneCard) -> Any:
@@ -86,6 +100,11 @@ def _create(card: BackboneCard) -> Any:
     if tuple(told.get("mean", card.mean)) != card.mean or tuple(told.get("std", card.std)) != card.std:
         raise DataError(f"{card.name} wants mean {told['mean']} and std {told['std']}; add it to backbones.toml")
     return model
+
+
+def rest(card: BackboneCard) -> dict[str, Tensor]:
+    """What an open_clip model of this backbone holds besides its image tower: text tower and logit scale."""
+    return {name: t for name, t in _create(card).state_dict().items() if not name.startswith("visual.")}
 
 
 def verify_file(path: Path, expected: str, remedy: str) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from bench import images, sources, suites
+from bench.cards import DatasetCard
 from bench.cells import Cell
 from bench.errors import DataError
 from bench.suites import BackboneCard, Suite
@@ -28,13 +29,8 @@ def missing(suite: Suite, cells: Iterable[Cell]) -> list[str]:
     ]
     for task in (*suite.tasks, suite.control):
         card = suite.card(task)
-        if images.drawn(card):
-            continue
-        size = suites.backbone(cells[0].backbone).image_size if cells else 224
-        if all(images.folder_of(card, split, size).is_dir() for split in card.splits):
-            continue
-        lacks = sources.available(card)
-        if "" not in lacks.values():
+        sizes = {suites.backbone(cell.backbone).image_size for cell in cells} or {224}
+        if not all(has_images(card, size) for size in sizes):
             rows = sum(split.rows for split in card.splits.values())
             lines.append(
                 f"data set {task} ({rows:,} images): `bench data fetch {task}`, or set BENCH_DATA to its folder"
@@ -48,6 +44,13 @@ def require(suite: Suite, cells: Iterable[Cell]) -> None:
     if lines:
         listed = "; ".join(f"({i}) {line}" for i, line in enumerate(lines, start=1))
         raise DataError(f"suite {suite.name} cannot run here, {len(lines)} thing(s) are missing: {listed}")
+
+
+def has_images(card: DatasetCard, size: int) -> bool:
+    """Whether a data set's images are on this machine: drawn, decoded for this size of images, or as source files."""
+    if images.drawn(card) or all(images.folder_of(card, split, size).is_dir() for split in card.splits):
+        return True
+    return "" in sources.available(card).values()
 
 
 def has_weights(card: BackboneCard) -> bool:

@@ -12,11 +12,11 @@ ORDER = [
     {"errors"},
     {"recipes", "records", "cards", "cells", "metrics", "weights", "tensorfile", "suites", "catalogue"},
     {"store"},
-    {"results", "grid", "experiments", "sensitivity", "disentanglement", "schedule", "images", "preflight", "sources", "mini8", "stats", "backbone", "checkpoints", "contract", "merge_files", "geometry"},
+    {"results", "grid", "experiments", "sensitivity", "disentanglement", "schedule", "images", "preflight", "costs", "sources", "mini8", "stats", "backbone", "checkpoints", "contract", "merge_files", "geometry"},
     {"finetune", "merge", "evaluate", "supply", "lines", "resume", "tables", "registry", "search"},
     {"kinds", "compare", "leaderboard"},
     {"run"},
-    {"progress", "doctor", "slurm"},
+    {"progress", "doctor", "slurm", "exchange", "calibrate"},
     {"driver"},
     {"cli"},
 ]  # fmt: skip

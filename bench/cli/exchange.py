@@ -111,9 +111,7 @@ def export(
     out: Annotated[Path, typer.Option("--out", help="File to write; for hf, a folder.")],
     form: Annotated[
         Literal["open_clip", "hf", "vector"],
-        typer.Option(
-            "--format", help="Safetensors for open_clip, a Hugging Face CLIP vision model, or what was added."
-        ),
+        typer.Option("--format", help="A whole open_clip model, a Hugging Face CLIP vision model, or what was added."),
     ] = "open_clip",
     task: Annotated[str, typer.Option("--task", help="Of an expert, or of an operator with a model per task.")] = "",
     suite: Annotated[str, typer.Option("--suite", help="Only rows of this suite.")] = "",

@@ -242,7 +242,9 @@ def status(
     opened = Store(store, create=False)
     found = failures(opened)
     done = len(opened.done())
-    kinds = by_kind(select(grid, suite, seeds, methods, operators, backbones, include, store).cells, store) if grid else {}
+    kinds = (
+        by_kind(select(grid, suite, seeds, methods, operators, backbones, include, store).cells, store) if grid else {}
+    )
     if json:
         print_json({"store": opened.url, "done": done, "failed": found, "kinds": kinds})
         return

@@ -1,0 +1,123 @@
+"""Published experts into a store and models out of it, through the command line, on a tower nobody has to download."""
+
+import json
+from pathlib import Path
+
+import open_clip
+import pytest
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from bench import checkpoints, images, preflight, suites
+from bench.cli.app import call
+from bench.store import Store
+from tests.bench import paper
+
+TASKS = ("mnist", "svhn", "eurosat")
+FAMILY = "nonlinear:task_vectors"
+
+
+def original(root: Path, task: str) -> tuple[Path, dict[str, Tensor]]:
+    """A checkpoint as released, and its image tower's parameters: the pretrained ones and noise of the task."""
+    whole = safetensors.torch.load_file(preflight.weights_file(suites.backbone("ViT-B-32")))
+    torch.manual_seed(TASKS.index(task))
+    for name in [n for n in whole if n.startswith("visual.")]:
+        whole[name] += 0.05 * torch.randn_like(whole[name])
+    path = root / f"{task.upper()}Val" / "finetuned.pt"
+    path.parent.mkdir(parents=True)
+    torch.save(whole, path)
+    return path, {n.removeprefix("visual."): t for n, t in whole.items() if n.startswith("visual.")}
+
+
+def bench(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+    code = call([str(w) for w in words])
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.mark.slow
+def test_published_experts_are_evaluated_merged_and_exported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suite = paper.install("hub", tmp_path, monkeypatch, tasks=TASKS)
+    released = preflight.weights_file(suites.backbone("ViT-B-32"))
+    pretrained = safetensors.torch.load_file(released)
+    base = {n.removeprefix("visual."): t for n, t in pretrained.items() if n.startswith("visual.")}
+    made = {task: original(tmp_path / "release", task) for task in suite.tasks}
+    store = tmp_path / "store"
+    where = ("--store", store)
+
+    files = [path for path, _ in made.values()]
+    code, out, err = bench(capsys, "import", *files, "--family", "task_vectors", "--json", *where)
+    assert (code, err) == (0, "")
+    found = {said["task"]: said for said in json.loads(out)}
+    assert list(found) == ["mnist", "svhn"]
+    model = open_clip.create_model(paper.ARCHITECTURE, precision="fp32", load_weights=False).eval()
+    for task, (path, params) in made.items():
+        assert found[task]["sha256"] == checkpoints.file_hash(path)
+        assert any("dtd/val" in note for note in found[task]["notes"])
+        # The accuracy is that of the original module with the head that the text tower gives.
+        model.visual.load_state_dict(params)
+        test = images.load(suite.card(task), "test", 224)
+        card = suites.backbone("ViT-B-32")
+        shift, spread = (torch.tensor(x).view(1, 3, 1, 1) for x in (card.mean, card.std))
+        heads = list((tmp_path / "cache/heads").glob(f"ViT-B-32-{task}-*.safetensors"))
+        head = safetensors.torch.load_file(heads[0])["head"]
+        with torch.no_grad():
+            features = model.visual(images.normalise(torch.from_numpy(test.pixels.copy()), shift, spread))
+        right = (features @ head.T).argmax(dim=1) == torch.from_numpy(test.labels.copy())
+        assert found[task]["accuracy"] == pytest.approx(right.float().mean().item())
+
+    grid = ("--grid", "paper", "--methods", FAMILY, "--operators", "average")
+    code, out, err = bench(capsys, "run", *grid, "--local", "--json", *where)
+    assert (code, json.loads(out)["failed"]) == (0, [])
+    assert "nonlinear:task_vectors/average" in {row["row"] for row in json.loads(out)["rows"]}
+
+    code, out, err = bench(capsys, "export", f"{FAMILY}/average", "--out", tmp_path / "merged.safetensors", *where)
+    assert (code, err) == (0, "")
+    expected = {n: (made["mnist"][1][n] + made["svhn"][1][n]) / 2 for n in base}
+    loaded = open_clip.create_model(paper.ARCHITECTURE, pretrained=str(tmp_path / "merged.safetensors"))
+    for name, parameter in loaded.visual.named_parameters():
+        torch.testing.assert_close(parameter.detach(), expected[name], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(loaded.text_projection.detach(), pretrained["text_projection"], rtol=0, atol=0)
+    card_text = (tmp_path / "merged.safetensors.md").read_text()
+    assert "| mnist |" in card_text
+    assert f"sha256 {found['svhn']['sha256']}" in card_text
+
+    key = found["mnist"]["key"]
+    code, out, err = bench(capsys, "export", key[:8], "--format", "hf", "--out", tmp_path / "hf", *where)
+    assert (code, err) == (0, "")
+    again = checkpoints.import_expert(tmp_path / "hf")
+    for name, tensor in made["mnist"][1].items():
+        torch.testing.assert_close(again.params[name], tensor, rtol=1e-5, atol=1e-6)
+    assert json.loads((tmp_path / "hf/config.json").read_text())["hidden_act"] == "quick_gelu"
+
+    refused = {
+        ("export", "nonlinear:task_vectors/avrage", "--out", "x"): "did you mean 'nonlinear:task_vectors/average'",
+        ("export", f"{FAMILY}/expert", "--out", "x"): "means 2 cells",
+        ("export", key, "--out", tmp_path / "hf"): "exists; name another place",
+        ("export", key, "--out", "x", "--format", "onnx"): "'onnx' is not one of",
+        ("export", "ffff00", "--out", "x"): "means nothing in",
+        ("import", files[0], "--sha256", "0" * 64): "damaged or another file",
+        ("import", files[0], "--family", "fusionbrench"): "did you mean 'fusionbench'",
+        ("import", files[0], "--task", "mnits"): "did you mean 'mnist'",
+        ("import", files[0], "--finetuning", "nonlinaer"): "did you mean 'nonlinear'",
+        ("import", released): "give --task",
+        (
+            "import",
+            released,
+            "--task",
+            "mnist",
+        ): "pretrained weights themselves",
+        ("import", tmp_path / "nothing.pt", "--task", "mnist"): "cannot read",
+        ("import", *files, "--task", "mnist"): "give --task for each",
+        ("run", "--grid", "paper", "--methods", "nonlinear:knots"): "no imported expert nonlinear:knots of mnist",
+    }
+    done = Store(store).done()
+    for words, said in refused.items():
+        code, out, err = bench(capsys, *words, *where)
+        assert (code, out, err.count("\n")) == (2, "", 1), words
+        assert said in err, words
+    assert Store(store).done() == done
+    assert not Path("x").exists()
