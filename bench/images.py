@@ -9,6 +9,7 @@ import hashlib
 import os
 import shutil
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,19 @@ def load(card: DatasetCard, split: Split, size: int) -> Images:
 def folder_of(card: DatasetCard, split: Split, size: int) -> Path:
     """Cache folder of a split: named by content, so another card, size or preprocessing is another folder."""
     return cache_folder() / "images" / decode.folder_name(card, split, size)
+
+
+def prepare(
+    card: DatasetCard,
+    split: Split,
+    size: int,
+    *,
+    kind: str = "",
+    workers: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Path:
+    """Decode a downloaded split into the cache before anything needs it; see `bench.sources.decode.build`."""
+    return decode.build(card, split, size, cache_folder() / "images", kind=kind, workers=workers, progress=progress)
 
 
 def digest(images: Images) -> str:

@@ -1,17 +1,23 @@
 """Verbs over datasets: data show, ls, check, fetch."""
 
+import os
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from bench.cli.options import JsonOption, names, print_json, print_table
 
 if TYPE_CHECKING:
-    from bench.cards import DatasetCard
+    from bench.cards import DatasetCard, Split
 
 data = typer.Typer(help="Images: look at them, check them, bring them here.", rich_markup_mode=None)
 NamesArgument = Annotated[list[str] | None, typer.Argument(help="Datasets or suites; default: all of mini8.")]
+SourceOption = Annotated[
+    Literal["", "hub", "folder", "torchvision"],
+    typer.Option("--source", help="Only this source; default: the card's own order."),
+]
 DRAWN = 32
 """Side of generated images, in pixels."""
 
@@ -80,10 +86,11 @@ def show(
 
 
 @data.command()
-def check(name: NamesArgument = None, json: JsonOption = False) -> int:
+def check(name: NamesArgument = None, source: SourceOption = "", json: JsonOption = False) -> int:
     """Is this the data that the cards mean?
 
-    Reads every row; exit code 1 if something is wrong or missing.
+    Reads every row; exit code 1 if something is wrong or missing. With --json also the sha256 over row ids of every
+    split, to be recorded in the card's source.
     """
     from bench import images, sources
     from bench.errors import BenchError
@@ -95,13 +102,15 @@ def check(name: NamesArgument = None, json: JsonOption = False) -> int:
             if _drawn(card):
                 said["rows"] = {split: len(images.load(card, split, DRAWN)) for split in card.splits}
                 said["verified"] = [split for split, part in card.splits.items() if part.sha256]
-                said["shared"] = {}
+                said |= {"shared": {}, "sha256": {split: part.sha256 for split, part in card.splits.items()}}
             else:
-                report = sources.check(card)
+                report = sources.check(card, kind=source)
                 said = {"rows": report.rows, "verified": list(report.verified), "shared": report.shared}
+                said |= {"sha256": report.sha256, "source": report.kind}
             found.append({"name": card.name, "problem": "", **said})
         except BenchError as error:
-            found.append({"name": card.name, "problem": str(error), "rows": {}, "verified": [], "shared": {}})
+            nothing: dict[str, Any] = {"rows": {}, "verified": [], "shared": {}, "sha256": {}}
+            found.append({"name": card.name, "problem": str(error), **nothing})
     if json:
         print_json(found)
     else:
@@ -123,10 +132,22 @@ def _line(report: dict[str, Any]) -> str:
 @data.command()
 def fetch(
     name: NamesArgument = None,
-    force: Annotated[bool, typer.Option("--force", help="Throw away what is cached and start again.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Throw away decoded images and start again.")] = False,
+    source: SourceOption = "",
+    revision: Annotated[
+        str, typer.Option("--revision", help="Commit of the hub repository, where the card pins none; it is recorded.")
+    ] = "",
+    decode: Annotated[bool, typer.Option("--decode", help="Also decode them for the suites' backbones, once.")] = False,
 ) -> None:
-    """Draw or download images before a run."""
+    """Draw or download images before a run.
+
+    A download or decoding that was interrupted goes on where it stopped.
+    """
     from bench import images, sources
+    from bench.errors import BenchError
+
+    if revision and len(names(name)) != 1:
+        raise BenchError("--revision belongs to one data set; name it")
 
     for card in _cards(name):
         if _drawn(card):
@@ -136,4 +157,43 @@ def fetch(
                 images.load(card, split, DRAWN)
             print(f"{card.name}: drawn, {images.folder_of(card, 'test', DRAWN).parent}")
         else:
-            print(f"{card.name}: fetched from {sources.fetch(card)}, {sources.data_folder()}")
+            if force:
+                for size, split in product(_sizes(), card.splits):
+                    images.forget(card, split, size)
+            here = [kind for kind, lack in sources.available(card, kind=source).items() if not lack]
+            if here and not revision:
+                print(f"{card.name}: already here, source {here[0]}")
+            else:
+                print(f"{card.name}: fetched from {sources.fetch(card, kind=source, revision=revision)}")
+            if decode:
+                for size, split in product(sorted(_sizes(card.name)), card.splits):
+                    print(f"{card.name} {split}: {_decode(card, split, size, source)}")
+
+
+def _sizes(task: str = "") -> set[int]:
+    """Image sizes of the backbones of all suites, or of those that have a task."""
+    from bench import suites
+
+    known = map(suites.load, suites.names())
+    return {
+        suites.backbone(name).image_size
+        for suite in known
+        if not task or task in (*suite.tasks, suite.control)
+        for name in suite.backbones
+    }
+
+
+def _decode(card: "DatasetCard", split: "Split", size: int, source: str) -> Path:
+    """Decode a split with all cores, with a bar on a terminal; the cache folder."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from bench import images
+
+    cores = os.cpu_count() or 1
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        shown = bar.add_task(f"{card.name} {split}", total=card.splits[split].rows)
+        return images.prepare(
+            card, split, size, kind=source, workers=cores if cores > 1 else 0,
+            progress=lambda done, rows: bar.update(shown, completed=done, total=rows),
+        )  # fmt: skip

@@ -22,7 +22,7 @@ from bench.suites import BackboneCard, Suite
 from tests.bench import miniature
 
 ARCHITECTURE = "miniature-ViT-B-32-quickgelu"
-SHORT = (("steps", 10), ("warmup_steps", 1), ("batch_size", 4), ("lr", 1e-2))
+SHORT = (("steps", 15), ("warmup_steps", 1), ("batch_size", 4), ("lr", 1e-2), ("strength", 0.01))
 TEMPLATES = 2
 """Prompts of each class that stay: 80 for each of 1,000 classes are no work for a test."""
 
@@ -84,7 +84,7 @@ def backbone(root: Path, width: int, layers: int) -> BackboneCard:
 
 
 def short(name: str = "paper", **changes: object) -> Grid:
-    """A grid with ten steps of four images."""
+    """A grid with fifteen steps of four images, large ones."""
     return dataclasses.replace(grid(name), recipe=SHORT, **changes)  # type: ignore[arg-type]
 
 
