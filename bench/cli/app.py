@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from bench import __version__
-from bench.cli import data, exchange, files, look, results, run, search
+from bench.cli import cluster, data, exchange, files, look, results, run, search
 from bench.errors import BenchError
 
 DONE, FOUND, USAGE, BUG, INTERRUPTED = 0, 1, 2, 70, 130
@@ -26,7 +26,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for group in (run, search, look, results, data, files, exchange):
+for group in (run, search, look, results, data, files, exchange, cluster):
     group.register(app)
 
 

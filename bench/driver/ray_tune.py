@@ -150,7 +150,7 @@ def _tune(
 
     from bench.driver import trials
 
-    trials.ACTIVE = trials.Active(state, store, progress)
+    trials.ACTIVE = trials.Active(state, store, progress, workers.cell_timeout)
     trainable = tune.with_parameters(
         trials.CellTrial, cells=dict(state.cells), session=session, timeout=workers.cell_timeout
     )

@@ -4,11 +4,13 @@ Tune pickles searcher and callback when the run starts, so neither holds anythin
 """
 
 import json
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 from ray.tune.search import Searcher
 
@@ -28,6 +30,11 @@ class Active:
     state: Schedule
     store: Store
     progress: Progress
+    timeout: float = 0.0
+    running: dict[str, tuple[Any, float]] = field(default_factory=dict)
+    """Key -> (trial, when it began)."""
+    expired: dict[str, str] = field(default_factory=dict)
+    """Key -> what to say of a cell whose worker was killed because it did not react to its time limit."""
     refused: str = ""
     """Why no worker can run anything, if that is so."""
     bug: Exception | None = None
@@ -37,6 +44,9 @@ class Active:
     def over(self) -> bool:
         return self.state.over or bool(self.refused) or self.bug is not None
 
+
+GRACE = 60.0
+"""Seconds that a worker has, beyond the time limit of its cell, to open its session and to stop by itself."""
 
 ACTIVE: Active | None = None
 
@@ -76,6 +86,7 @@ class Plan(Searcher):
             run.bug = bug
 
     def _settle(self, run: Active, key: str, result: dict[str, Any]) -> None:
+        run.running.pop(key, None)
         if result.get("status") == "refused":
             run.refused = result["error"]
         elif "status" in result:
@@ -95,21 +106,35 @@ class Watch(tune.Callback):
     """Tells the display which cells really run, and the schedule which workers died for good."""
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        run = active()
-        run.progress.started(run.state.cells[trial.config["key"]])
+        run, key = active(), trial.config["key"]
+        run.running[key] = trial, time.monotonic()
+        run.progress.started(run.state.cells[key])
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         run = active()
+        run.running.pop(trial.config["key"], None)
         run.progress.note(f"a worker was lost; trying again: {run.state.cells[trial.config['key']].label}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         said = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
-        lost(trial.config["key"], f"no worker could run it: {_cause(said)}", said)
+        key = trial.config["key"]
+        lost(key, active().expired.get(key) or f"no worker could run it: {_cause(said)}", said)
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
         run = active()
         if run.over:
             raise RunOver
+        if run.timeout:
+            _expire(run)
+
+
+def _expire(run: Active) -> None:
+    """Kill workers whose cell did not stop at its time limit by itself, e.g. stuck in native code; no second try."""
+    for key, (trial, since) in run.running.items():
+        if key not in run.expired and time.monotonic() - since > run.timeout + GRACE:
+            run.expired[key] = f"cell ran longer than {run.timeout:g} s and did not stop; its worker was killed"
+            trial.max_failures = 0
+            ray.kill(trial.temporary_state.ray_actor)
 
 
 def _cause(said: str) -> str:
@@ -126,6 +151,7 @@ def lost(key: str, error: str, traceback: str = "") -> None:
     """Settle a cell whose worker cannot speak any more. The store decides: a record that got there counts."""
     run = active()
     cell = run.state.cells[key]
+    run.running.pop(key, None)
     if key in run.store.done():
         run.progress.settle(cell, "done", 0.0)
         return

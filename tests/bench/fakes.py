@@ -25,7 +25,11 @@ class Outcome:
 
 
 class FakeSession:
-    """`trouble` maps a cell's label to what it does: raise, hang, die (once, until `scars` names it), die always."""
+    """`trouble` maps a cell's label to what it does.
+
+    raise, hang, deaf (hang without hearing alarms), die (once, until `scars` names it), die always; refuse, for any
+    label, keeps the session from opening.
+    """
 
     def __init__(
         self, store: str, trouble: Mapping[str, str] | None = None, scars: str = "", seconds: float = 0.0
@@ -53,8 +57,8 @@ class FakeSession:
             raise ValueError("planted")
         if trouble == "hang":
             time.sleep(600)
-        if trouble == "interrupt":
-            os.kill(os.getpid(), signal.SIGINT)
+        if trouble == "deaf":
+            signal.setitimer(signal.ITIMER_REAL, 0)
             time.sleep(600)
         if trouble == "die":
             scar = Path(self.scars) / cell.key

@@ -125,6 +125,19 @@ def test_a_killed_worker_is_tried_again_and_one_that_always_dies_is_a_failure(tm
     assert "its process died 4 times" in store.read_failure(next(iter(state.failed)))["error"]
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+def test_a_worker_that_does_not_hear_its_time_limit_is_killed(tmp_path, monkeypatch):
+    from bench.driver import trials
+
+    monkeypatch.setattr(trials, "GRACE", 3.0)
+    store = Store(tmp_path / "store")
+    state = go(store, local=False, trouble={"zero-shot": "deaf"}, workers=Workers(2, cell_timeout=1.0))
+    assert set(state.failed) == store.failed() == keys("zero-shot")
+    assert next(iter(state.failed.values())) == "cell ran longer than 1 s and did not stop; its worker was killed"
+    assert len(store.done()) == 8
+
+
 def test_a_request_that_the_cluster_cannot_satisfy_is_refused_at_once():
     from bench.driver.ray_tune import _slots
 

@@ -1,0 +1,113 @@
+"""The store behind a real S3 protocol server on loopback: the same guarantees as on a disk."""
+
+import logging
+import os
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+import fakes
+import pyarrow.fs as pafs
+import pytest
+
+from bench import driver, results
+from bench.driver import Workers
+from bench.errors import StoreError
+from bench.progress import Progress
+from bench.records import Record
+from bench.store import Store
+
+moto = pytest.importorskip("moto.server", reason="moto[s3,server] is a development dependency")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """The endpoint, HOST:PORT, of a fresh server."""
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
+    running = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    running.start()
+    host, port = running.get_host_and_port()
+    yield f"{host}:{port}"
+    running.stop()
+
+
+@pytest.fixture
+def url(server: str, request: pytest.FixtureRequest) -> str:
+    """A bucket of its own for each test, as the URL that users give to --store."""
+    bucket = request.node.name.replace("_", "-").lower()[:60]
+    where = f"endpoint_override={server.replace(':', '%3A')}&scheme=http&region=us-east-1&allow_bucket_creation=true"
+    fs, _ = pafs.FileSystem.from_uri(f"s3://key:secret@{bucket}?{where}")
+    fs.create_dir(bucket)
+    return f"s3://key:secret@{bucket}/runs/first?{where}"
+
+
+def record(key: str, **metrics: float) -> Record:
+    return Record(key, {"kind": "toy"}, metrics=metrics)
+
+
+def test_round_trip(url: str) -> None:
+    store = Store(url)
+    store.write(record("ab12", loss=0.5))
+    store.write_vector("ab12", b"tensors")
+    again = Store(url, create=False)
+    assert again.done() == {"ab12"}
+    assert again.read("ab12") == record("ab12", loss=0.5)
+    assert again.has_vector("ab12")
+    assert not again.has_vector("cd34")
+    assert again.read_vector("ab12") == b"tensors"
+
+
+def test_failures_come_and_go(url: str) -> None:
+    store = Store(url)
+    store.write_failure("ab12", {"error": "boom"})
+    assert store.failed() == {"ab12"}
+    assert store.read_failure("ab12") == {"error": "boom"}
+    store.write(record("ab12"))
+    assert store.failed() == set()
+
+
+def test_a_missing_store_and_a_missing_vector_are_one_line(url: str) -> None:
+    with pytest.raises(StoreError, match="no store at"):
+        Store(url, create=False)
+    with pytest.raises(StoreError, match="task vector ab12 is missing"):
+        Store(url).read_vector("ab12")
+
+
+def test_an_unfinished_upload_is_never_seen(url: str) -> None:
+    store = Store(url)
+    fs, root = pafs.FileSystem.from_uri(url)
+    stream = fs.open_output_stream(f"{root}/records/ab/ab12.parquet")
+    stream.write(b"half a record" * 1000)
+    assert store.done() == set()
+    stream.close()
+    assert store.done() == {"ab12"}
+
+
+def test_two_workers_that_finish_one_cell_leave_one_record(url: str) -> None:
+    stores = [Store(url) for _ in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(lambda store: store.write(record("ab12", loss=0.5)), stores * 5))
+    assert stores[0].done() == {"ab12"}
+    assert stores[0].read("ab12").metrics == {"loss": 0.5}
+
+
+def test_a_run_and_its_resumption(url: str) -> None:
+    store = Store(url)
+    for trouble in ({"nonlinear digits seed 0": "raise"}, {}):
+        state = driver.schedule(fakes.smoke(), store)
+        session = partial(fakes.FakeSession, url, trouble)
+        driver.run(state, store, session, progress=Progress(state, quiet=True), workers=Workers(), local=True)
+    assert state.before == 6
+    assert store.done() == {cell.key for cell in fakes.smoke()}
+    rows, cells = results.load(url)
+    assert (len(rows), len(cells)) == (0, 9)
+
+
+def test_two_stores_join(url: str, tmp_path) -> None:
+    mine, theirs = Store(url), Store(tmp_path / "theirs")
+    mine.write(record("ab12", loss=0.5))
+    theirs.write(record("ab12", loss=0.5))
+    theirs.write(record("cd34", loss=0.25))
+    assert results.merge_stores(mine, theirs) == {"added": 1, "already": 1, "vectors": 0}
+    assert mine.done() == {"ab12", "cd34"}
