@@ -36,6 +36,8 @@ class Lines:
     control: str
     addition: list[Line]
     negation: list[Line]
+    posthoc: list[Line]
+    """ordinary experts merged and evaluated as tangent models"""
     experts: list[Line]
     zeroshot: list[Line]
     others: int
@@ -129,18 +131,19 @@ def collect(rows: pa.Table, cells: pa.Table, suite: str | None = None) -> Lines:
     kinds: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for row in found:
         kinds[row["kind"]].append(row)
-    addition = [r for r in kinds["addition"] if r["tasks"] == "+".join(tasks)]
+    addition, posthoc = ([r for r in kinds[k] if r["tasks"] == "+".join(tasks)] for k in ("addition", "posthoc"))
     used = {k for key in {r["key"] for r in addition} for k in needs(about.get(key, {}).get("identity", {}))}
     experts = [r for r in kinds["expert"] if r["task"] in tasks and (not used or r["key"] in used)]
     wide = {r["key"] for r in kinds["zeroshot"] if set(tasks) <= _tasks_of(about, r["key"])}
     zeroshot = [r for r in kinds["zeroshot"] if not wide or r["key"] in wide]
-    tags = _tags({r["key"] for r in (*addition, *experts, *zeroshot, *kinds["negation"])}, about)
+    tags = _tags({r["key"] for r in (*addition, *posthoc, *experts, *zeroshot, *kinds["negation"])}, about)
     lines = Lines(
         suite=suite,
         tasks=tasks,
         control=control,
         addition=_lines(addition, tasks, control, tags),
         negation=_lines(kinds["negation"], tasks, control, tags),
+        posthoc=_lines(posthoc, tasks, control, tags),
         experts=_lines(experts, tasks, control, tags),
         zeroshot=_lines(zeroshot, tasks, control, tags),
         others=len({r["key"] for r in kinds["addition"]} - {r["key"] for r in addition}),
@@ -248,7 +251,7 @@ def _tag(identities: Sequence[Mapping[str, Any]]) -> str:
 
 def _name(lines: Lines) -> None:
     """`FINETUNING/OPERATOR`; what else tells lines apart is added only where names would repeat."""
-    for group in (lines.addition, lines.negation, lines.experts, lines.zeroshot):
+    for group in (lines.addition, lines.negation, lines.posthoc, lines.experts, lines.zeroshot):
         for line in group:
             known = {"zeroshot": "zero-shot", "expert": f"{line.finetuning}/expert"}
             line.name = known.get(line.kind, "/".join(filter(None, (line.finetuning, line.operator))))

@@ -5,7 +5,7 @@ percent with two decimals. Boards are never mixed: a rank is a place among rows 
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,8 +32,8 @@ WHY_TWO = (
 def build(rows: pa.Table, cells: pa.Table, suite: str | None = None) -> dict[str, Any]:
     """Everything a leaderboard shows about one suite, as plain values.
 
-    Keys: suite, tasks, control, boards (each with board, backbone, rows), references, negation, effects, curves,
-    subsets, geometry, notes, sources, explanation.
+    Keys: suite, tasks, control, boards (each with board, backbone, rows), references, negation, posthoc, effects,
+    curves, subsets, geometry, disentanglement, strengths, notes, sources, explanation.
     """
     lines = tables.collect(rows, cells, suite)
     by_board: dict[tuple[str, str], list[Line]] = defaultdict(list)
@@ -50,10 +50,13 @@ def build(rows: pa.Table, cells: pa.Table, suite: str | None = None) -> dict[str
         "boards": boards,
         "references": [_entry(lines, line, e) for line, e in _measured(lines, lines.zeroshot + lines.experts)],
         "negation": _negation(lines),
+        "posthoc": [_entry(lines, line, e) for line, e in _measured(lines, lines.posthoc)],
         "effects": extras.effects(lines),
         "curves": extras.curves(rows, lines),
         "subsets": extras.subsets(rows, lines),
         "geometry": extras.geometry(lines),
+        "disentanglement": extras.disentanglement(lines),
+        "strengths": extras.strengths(rows, cells, lines),
         "notes": _notes(lines, boards),
         "sources": _sources(lines),
         "explanation": WHY_TWO,
@@ -189,21 +192,27 @@ def _notes(lines: Lines, boards: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _sources(lines: Lines) -> list[str]:
-    """Machines, devices and versions the results came from, as their provenance says."""
-    return sorted({_told(cell["provenance"]) for cell in lines.cells.values()} - {""})
+    """Machines, devices, versions and commits the results came from, as their provenance says."""
+    return _told(cell["provenance"] for cell in lines.cells.values())
 
 
 def _where(lines: Lines, line: Line) -> str:
     """The same for one line."""
     keys = {key for keys in line.keys.values() for key in keys}
-    return "; ".join(sorted({_told(lines.cells.get(key, {}).get("provenance", {})) for key in keys} - {""}))
+    return "; ".join(_told(lines.cells.get(key, {}).get("provenance", {}) for key in keys))
 
 
-def _told(provenance: Mapping[str, Any]) -> str:
-    parts = [str(provenance[n]) for n in ("host", "machine", "device") if provenance.get(n)]
-    return ", ".join(
-        parts + [f"{n} {provenance[n]}" for n in ("commit", "bench", "torch", "python") if provenance.get(n)]
-    )
+def _told(provenances: Iterable[Mapping[str, Any]]) -> list[str]:
+    commits: dict[str, set[str]] = defaultdict(set)
+    for told in provenances:
+        parts = [str(told[n]) for n in ("host", "machine", "device") if told.get(n)]
+        where = ", ".join(parts + [f"{n} {told[n]}" for n in ("bench", "torch", "python") if told.get(n)])
+        commits[where].add(str(told.get("commit", "")))
+    found = []
+    for where in sorted(set(commits) - {""}):
+        named = sorted(commits[where] - {""})
+        found.append(f"{where}, commit{'s' * (len(named) > 1)} {' '.join(named)}" if named else where)
+    return found
 
 
 def _title(board: str, backbone: str, lines: Lines) -> str:

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from bench import stats, tables
 from bench.lines import Line, difference
 from bench.metrics import accuracy, mean_accuracy, normalised_accuracy
+from bench.sensitivity import sensitivity
 from bench.tables import Lines
 
 Found = dict[str, Any]
@@ -104,6 +105,39 @@ def geometry(lines: Lines) -> list[Found]:
             }
         )
     return maps
+
+
+def disentanglement(lines: Lines) -> list[Found]:
+    """Weight-disentanglement error on the square of coefficients, mean over measured pairs of tasks and seeds."""
+    found: dict[tuple[str, str, str], list[Mapping[str, Any]]] = defaultdict(list)
+    for cell in lines.cells.values():
+        identity, metrics = cell["identity"], cell["metrics"]
+        if identity.get("suite") == lines.suite and identity.get("kind") == "disentangle" and "error" in metrics:
+            found[identity["backbone"], identity["finetuning"], identity.get("mode", "")].append(metrics)
+    maps = []
+    for (backbone, finetuning, mode), measured in sorted(found.items()):
+        same = [m for m in measured if m["coefficients"] == measured[0]["coefficients"]]
+        error = np.mean([m["error"] for m in same], axis=0)
+        maps.append(
+            {
+                "finetuning": finetuning,
+                "backbone": backbone,
+                "mode": mode,
+                "coefficients": measured[0]["coefficients"],
+                "error": [[round(float(v), 4) for v in row] for row in error],
+                "measured": len(same),
+            }
+        )
+    return maps
+
+
+def strengths(rows: pa.Table, cells: pa.Table, lines: Lines) -> list[Found]:
+    """Accuracy against lambda, the value that validation chose, and what the search cost; see `bench.sensitivity`."""
+    found = []
+    for entry in sensitivity(rows.filter(pc.equal(rows["suite"], lines.suite)), cells):
+        curve = [{**p, **{k: tables.percent(p.get(k)) for k in ("validation", "test")}} for p in entry["curve"]]
+        found.append({**entry, "curve": curve})
+    return found
 
 
 def subsets(rows: pa.Table, lines: Lines) -> list[Found]:

@@ -35,6 +35,7 @@ def page(found: Mapping[str, Any]) -> str:
     rows = [row for board in found["boards"] for row in board["rows"]]
     bases = list(dict.fromkeys(sorted(row["finetuning"].partition("+")[0] for row in rows)))
     styles = {row["finetuning"]: _style(row["finetuning"], bases) for row in rows}
+    worst = max((v for e in found["disentanglement"] for row in e["error"] for v in row), default=0.0) or 1.0
     shown = {
         **found,
         "effects": effects,
@@ -55,6 +56,9 @@ def page(found: Mapping[str, Any]) -> str:
         cost=[chart for board in boards if (chart := _cost(board, bases))],
         heats=[_heat(entry, deepest) for entry in found["geometry"]],
         deepest=deepest,
+        squares=[_square(entry, worst) for entry in found["disentanglement"]],
+        worst=worst,
+        plain={row["name"]: None for row in found["posthoc"]} | {row["name"]: row["accuracy"] for row in rows},
         published=published.load(),
         whisker=lambda row, scale: svg.whisker(row["accuracy"], row["low"], row["high"], scale),
         style=Markup((ASSETS / "style.css").read_text(encoding="utf-8")),
@@ -78,10 +82,13 @@ def _tabs(found: Mapping[str, Any], boards: Sequence[Mapping[str, Any]], rows: S
         tabs.append({"id": f"effect-{number}", "title": f"{effect['regulariser']} effect"})
     further = {
         "negation": found["negation"],
+        "posthoc": found["posthoc"],
         "coefficients": found["curves"],
         "subsets": found["subsets"],
         "cost": [row for row in rows if row["seconds"] and row["accuracy"] is not None],
         "geometry": found["geometry"],
+        "disentanglement": found["disentanglement"],
+        "lambda": found["strengths"],
         "published": True,
     }
     return tabs + [{"id": name, "title": name} for name, there in further.items() if there]
@@ -137,6 +144,11 @@ def _cost(board: Mapping[str, Any], bases: Sequence[str]) -> Markup:
 
 def _off_diagonal(matrix: Sequence[Sequence[float]]) -> list[float]:
     return [value for i, row in enumerate(matrix) for j, value in enumerate(row) if i != j]
+
+
+def _square(entry: Mapping[str, Any], worst: float) -> Markup:
+    mode = f", {entry['mode']}" if entry["mode"] else ""
+    return svg.square(entry["error"], entry["coefficients"], f"{entry['finetuning']}{mode}", worst)
 
 
 def _heat(entry: Mapping[str, Any], deepest: float) -> Markup:

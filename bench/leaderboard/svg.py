@@ -81,11 +81,33 @@ def heat(matrix: Sequence[Sequence[float]], names: Sequence[str], title: str, de
     return _svg(left + edge + 8, top + edge + 8, title, parts)
 
 
+def square(matrix: Sequence[Sequence[float]], axis: Sequence[float], title: str, deepest: float) -> Markup:
+    """Values >= 0 by two coefficients, first upwards, second to the right; the frame is [0, 1] x [0, 1]."""
+    size, left, top = 20, 34, 24
+    n, parts = len(axis), []
+    for i, row in enumerate(matrix):
+        y = top + (n - 1 - i) * size
+        for j, value in enumerate(row):
+            fill = f'class="plus" style="fill-opacity:{min(1.0, value / deepest):.2f}"'
+            said = escape(f"{axis[i]:g}, {axis[j]:g}: {value:.3f}")
+            place = f'x="{left + j * size}" y="{y}" width="{size}" height="{size}"'
+            parts.append(f"<rect {place} {fill}><title>{said}</title></rect>")
+        if i % 2 == 0:
+            parts.append(_text(left - 5, y + 14, f"{axis[i]:g}", "end"))
+            parts.append(_text(left + i * size + 10, top + n * size + 13, f"{axis[i]:g}"))
+    searched = [k for k, c in enumerate(axis) if 0 <= c <= 1]
+    if searched:
+        x, y, edge = left + searched[0] * size, top + (n - 1 - searched[-1]) * size, len(searched) * size
+        parts.append(f'<rect class="frame" x="{x}" y="{y}" width="{edge}" height="{edge}"/>')
+    return _svg(left + n * size + 12, top + n * size + 22, title, parts)
+
+
 def _text(x: float, y: float, text: str, anchor: str = "middle", style: str = "tick", more: str = "") -> str:
     return f'<text class="{style}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{more}>{escape(text)}</text>'
 
 
 def _svg(width: int, height: int, title: str, parts: Sequence[str]) -> Markup:
+    width = max(width, 12 + 7 * len(title))
     head = f'<svg class="chart" viewBox="0 0 {width} {height}" width="{width}" height="{height}" role="img">'
     name = f'<title>{escape(title)}</title><text class="title" x="4" y="14">{escape(title)}</text>'
     return Markup(f"{head}{name}{''.join(parts)}</svg>")

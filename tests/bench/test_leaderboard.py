@@ -179,6 +179,44 @@ def test_curves_subsets_and_geometry_stand_beside_the_boards():
     assert any("2 further results merge fewer tasks" in note for note in page["notes"])
 
 
+def test_post_hoc_disentanglement_and_strengths_have_their_own_views():
+    sample = Synthetic(seeds=(0,), methods=("att",), operators=("ties",))
+    experts = [f"expert-att-{task}-0" for task in TASKS]
+    merged = {"finetuning": "att", "operator": "ties", "seed": 0, "tasks": "+".join(TASKS), "scaling": 0.3}
+    alone = [sample.row("posthoc", task, 0.8, finetuning="att", seed=0, scaling=1.0) for task in TASKS]
+    linear = [sample.row("posthoc", task, 0.6, **merged) for task in TASKS]
+    sample.add("posthoc", alone + linear, finetuning="att", operator="ties", experts=experts)
+    for pair, error in enumerate(([[0.0, 0.2], [0.4, 0.6]], [[0.0, 0.4], [0.0, 1.0]])):
+        metrics = {"tasks": list(TASKS[:2]), "coefficients": [0.0, 1.0], "error": error}
+        sample.add(f"pair-{pair}", [], metrics, kind="disentangle", finetuning="att", mode="", experts=experts[:2])
+    for strength, skill in ((0.1, 0.4), (1.0, 0.7)):
+        common = {**merged, "options": json.dumps({"strength": strength})}
+        rows = [sample.row("strength", t, skill, split=s, **common) for t in TASKS for s in ("validation", "test")]
+        sample.add(f"strength-{strength}", rows, finetuning="att", operator="ties", experts=[])
+    page = boards.build(*sample.tables())
+    (row,) = page["posthoc"]
+    mean = sum(r["correct"] / r["total"] for r in linear) / 3
+    assert (row["name"], row["accuracy"]) == ("att/ties", tables.percent(mean))
+    (square,) = page["disentanglement"]
+    assert square["error"] == [[0.0, 0.3], [0.2, 0.8]]
+    (curve,) = page["strengths"]
+    assert [p["strength"] for p in curve["curve"]] == [0.1, 1.0]
+    assert curve["chosen"] == 1.0
+    assert curve["curve"][0]["test"] < curve["curve"][1]["test"]
+    from bench.leaderboard import html
+
+    found = html.page(page)
+    for name in ("posthoc", "disentanglement", "lambda"):
+        assert found.count(f'id="{name}"') == 1
+
+
+def test_sources_name_machine_and_commits_once():
+    sample = Synthetic(seeds=(0,), methods=("att",), operators=("ties",))
+    for place, record in enumerate(sample.records):
+        record.provenance["commit"] = f"c{place % 2}"
+    assert boards.build(*sample.tables())["sources"] == ["nowhere, cpu, bench 0.0, commits c0 c1"]
+
+
 def test_what_an_operator_cannot_do_is_said():
     sample = Synthetic(methods=("att",), operators=("ties",), seeds=(0,))
     sample.add(
