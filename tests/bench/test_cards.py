@@ -73,3 +73,13 @@ def test_near_names() -> None:
         suites.load("mini")
     with pytest.raises(BenchError, match="correct the suite file"):
         suites.load("mini8").recipe("att", learning_rate=1)
+
+
+def test_bundled_weights_are_the_ones_that_keys_speak_of() -> None:
+    """Without their hash in the fingerprint, other weights would give other results under the same keys."""
+    import hashlib
+
+    bundled = [suites.backbone(n) for n in suites.backbone_names() if suites.backbone(n).weights == "bundled"]
+    assert bundled
+    for card in bundled:
+        assert card.sha256 == hashlib.sha256((suites.ASSETS / f"{card.name}.safetensors").read_bytes()).hexdigest()
