@@ -10,31 +10,50 @@ as in mergekit, whose default keeps everything. Where no entry varies (one task,
 mergekit would erase the tensor.
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from methods.operator import MEANS, Operator
-from methods.vectors import per_tensor
+from methods.vectors import TaskVector, Vectors, chunks, stack
 
 
-@per_tensor
-def merge(deltas: Tensor, *, density: float) -> Tensor:
-    flat = deltas.reshape(len(deltas), -1)
-    if density < 1:
-        variance = flat.var(dim=0, unbiased=False)
-        varying = int(torch.count_nonzero(variance))
-        if varying:
-            kept = max(1, round(density * varying))
-            flat = flat * (variance >= variance.kthvalue(variance.numel() - kept + 1).values)
-    energy = flat.double().square().mean(dim=1) if flat.numel() else flat.new_zeros(len(flat)).double()
-    whole = energy.sum()
-    if whole == 0:
-        return torch.zeros_like(deltas[0])
-    weight = (energy / whole).to(flat.dtype)[:, None]
-    sign = torch.where(flat.sum(dim=0) >= 0, 1.0, -1.0)
-    agrees = weight * (flat.sign() == sign)
-    share = agrees.sum(dim=0)
-    return ((flat * agrees).sum(dim=0) / torch.where(share > 0, share, 1)).view(deltas.shape[1:])
+def least_variance(vectors: Vectors, name: str, density: float) -> float:
+    """The variance from which entries are kept; 0 keeps all of them."""
+    if density >= 1:
+        return 0.0
+    variance = stack(vectors, name).reshape(len(vectors), -1).var(dim=0, unbiased=False)
+    varying = int(torch.count_nonzero(variance))
+    if not varying:
+        return 0.0
+    kept = max(1, round(density * varying))
+    return float(variance.kthvalue(variance.numel() - kept + 1).values)
+
+
+def merge(vectors: Vectors, *, density: float) -> TaskVector:
+    merged: TaskVector = {}
+    for name in vectors[0]:
+        least = least_variance(vectors, name, density)
+
+        def selected(name: str = name, least: float = least) -> Iterator[Tensor]:
+            for piece in chunks(vectors, name):
+                yield piece.mul_(piece.var(dim=0, unbiased=False) >= least) if least else piece
+
+        energy = torch.zeros(len(vectors), dtype=torch.float64)
+        for piece in selected():
+            energy += torch.linalg.vector_norm(piece, dim=1).double().square()
+        out, start = torch.zeros_like(vectors[0][name]).reshape(-1), 0
+        weight = (energy / energy.sum()).to(out.dtype) if energy.any() else energy.to(out.dtype)
+        for piece in selected():
+            sign = torch.where(piece.sum(dim=0) >= 0, 1.0, -1.0).to(out.dtype)
+            agreeing = (piece * sign).clamp_(min=0)  # magnitudes of the entries with the majority's sign
+            value = weight @ agreeing
+            share = weight @ agreeing.sign_()
+            out[start : start + len(sign)] = sign * value / torch.where(share > 0, share, 1)
+            start += len(sign)
+        merged[name] = out.view(vectors[0][name].shape)
+    return merged
 
 
 OPERATOR = Operator(
