@@ -14,7 +14,8 @@ from typing import Annotated, NoReturn
 import typer
 
 from bench import __version__
-from bench.cli import cluster, data, exchange, files, look, results, run, search
+from bench.cli import calibrate, cluster, data, exchange, files, look, results, run, search
+from bench.cli.options import shown
 from bench.errors import BenchError
 
 DONE, FOUND, USAGE, BUG, INTERRUPTED = 0, 1, 2, 70, 130
@@ -26,7 +27,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for group in (run, search, look, results, data, files, exchange, cluster):
+for group in (run, search, look, results, data, files, exchange, calibrate, cluster):
     group.register(app)
 
 
@@ -99,7 +100,7 @@ def _raised_in_methods(error: BaseException) -> bool:
 
 def _say(arguments: Sequence[str], message: str, code: int) -> int:
     verb = " ".join(["bench", *_verb(arguments)])
-    print(f"{verb}: {message}", file=sys.stderr)
+    print(f"{verb}: {shown(message)}", file=sys.stderr)
     return code
 
 

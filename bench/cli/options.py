@@ -1,6 +1,7 @@
 """Options that several verbs share, and how verbs print."""
 
 import json
+import re
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -109,6 +110,11 @@ def absolute(include: Iterable[str] | None) -> tuple[str, ...]:
 def names(given: Iterable[str] | None) -> tuple[str, ...]:
     """`["a,b", "c"]` -> ("a", "b", "c"), each once."""
     return tuple(dict.fromkeys(name for text in given or () for part in text.split(",") if (name := part.strip())))
+
+
+def shown(url: str) -> str:
+    """A store's URL without the keys that it may carry."""
+    return re.sub(r"://[^/@]*@", "://", url)
 
 
 def print_json(value: Any) -> None:

@@ -18,9 +18,11 @@ from bench.cli.options import (
     StoreOption,
     SuiteOption,
     absolute,
+    catalogue,
     print_json,
     print_table,
     select,
+    shown,
 )
 
 if TYPE_CHECKING:
@@ -152,7 +154,7 @@ def execute(
         )
     except KeyboardInterrupt:
         kept = len(state.done)
-        _say(f"interrupted; {kept} finished cells are in {store.url}, the same command goes on from there")
+        _say(f"interrupted; {kept} finished cells are in {shown(store.url)}, the same command goes on from there")
         raise
     return state, store
 
@@ -169,7 +171,7 @@ def _report(state: "Schedule", store: "Store", seconds: float, json: bool, asked
     if json:
         counts = {"total": state.counts.total, "done": len(state.done), "ran": len(state.done) - state.before}
         print_json(
-            {**asked, "store": store.url, **counts, "failed": failures, "blocked": len(state.blocked),
+            {**asked, "store": shown(store.url), **counts, "failed": failures, "blocked": len(state.blocked),
              "seconds": round(seconds, 1), "rows": best}
         )  # fmt: skip
         return
@@ -182,7 +184,7 @@ def _report(state: "Schedule", store: "Store", seconds: float, json: bool, asked
         print(f"failed: {failure['cell']}: {failure['error']}")
     if state.blocked:
         print(f"blocked by them: {len(state.blocked)} cells; `bench run` tries failed cells again")
-    print(f"records: {store.url}")
+    print(f"records: {shown(store.url)}")
     print("next: bench leaderboard build, bench compare A B, bench status")
 
 
@@ -203,20 +205,24 @@ def plan(
 ) -> None:
     """Count the cells of a grid; run nothing.
 
-    By kind: done, pending, failed, and blocked by failed ones.
+    By kind: done, pending, failed, and blocked by failed ones; what is left in device hours and disk, as `bench
+    calibrate` measured; data and weights that are missing here.
     """
     from bench import preflight, suites
-    from bench.cli.summary import by_kind
+    from bench.cli.calibrate import estimates, lines
+    from bench.cli.summary import by_kind, done_in
 
     chosen = select(grid, suite, seeds, methods, operators, backbones, include, store)
     kinds = by_kind(chosen.cells, store)
     missing = preflight.missing(suites.load(chosen.suite), chosen.cells)
+    costs = estimates(chosen.cells, catalogue(include), done_in(store))
     if json:
-        found = {"grid": grid, "suite": chosen.suite, "store": store, "cells": len(chosen.cells), "kinds": kinds}
-        print_json(found | {"missing": missing})
+        found = {"grid": grid, "suite": chosen.suite, "store": shown(store), "cells": len(chosen.cells), "kinds": kinds}
+        print_json(found | {"missing": missing, "costs": costs})
         return
-    print(f"grid {grid} on suite {chosen.suite}, {seeds} seed{'s' if seeds > 1 else ''}; store {store}")
+    print(f"grid {grid} on suite {chosen.suite}, {seeds} seed{'s' if seeds > 1 else ''}; store {shown(store)}")
     _print_kinds(kinds)
+    print("\n".join(lines(costs)))
     if missing:
         print("missing on this machine:", *(f"  {line}" for line in missing), sep="\n")
 
@@ -246,9 +252,9 @@ def status(
         by_kind(select(grid, suite, seeds, methods, operators, backbones, include, store).cells, store) if grid else {}
     )
     if json:
-        print_json({"store": opened.url, "done": done, "failed": found, "kinds": kinds})
+        print_json({"store": shown(opened.url), "done": done, "failed": found, "kinds": kinds})
         return
-    print(f"store {opened.url}: {done} cells done, {len(found)} failed")
+    print(f"store {shown(opened.url)}: {done} cells done, {len(found)} failed")
     for failure in found:
         print(f"  failed {failure['key']} {failure['cell']}: {failure['error']}")
     if kinds:

@@ -82,6 +82,14 @@ def schedule(cells: Iterable[Cell], store: Store) -> Schedule:
     return Schedule(plan, done - lost)
 
 
+def unwritten(store: Store, key: str, error: str) -> str:
+    """Why the run must end, if the failure of `key` did not reach the store: all further work would be lost as well."""
+    try:
+        return "" if key in store.failed() else error
+    except BenchError as unreadable:
+        return f"{error}; moreover {unreadable}"
+
+
 def run(
     state: Schedule, store: Store, session: OpenSession, *, progress: Progress, workers: Workers, local: bool = False
 ) -> None:
@@ -96,7 +104,7 @@ def run(
         if local:
             from bench.driver.local import run_local
 
-            run_local(state, session, progress, workers.cell_timeout)
+            run_local(state, store, session, progress, workers.cell_timeout)
         else:
             from bench.driver.ray_tune import run_ray
 

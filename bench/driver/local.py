@@ -5,10 +5,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from bench.driver import OpenSession
-from bench.errors import BenchError
+from bench.driver import OpenSession, unwritten
+from bench.errors import BenchError, StoreError
 from bench.progress import Progress
 from bench.schedule import Schedule
+from bench.store import Store
 
 
 class CellTimeout(BenchError):
@@ -34,12 +35,16 @@ def limit(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, previous)
 
 
-def run_local(state: Schedule, session: OpenSession, progress: Progress, cell_timeout: float = 0.0) -> None:
-    """Run every cell of `state` that can run."""
+def run_local(
+    state: Schedule, store: Store, session: OpenSession, progress: Progress, cell_timeout: float = 0.0
+) -> None:
+    """Run every cell of `state` that can run; `StoreError` when the store can no longer be written."""
     progress.note("importing torch")
     worker = session()
     while (cell := state.take()) is not None:
         progress.started(cell)
         with limit(cell_timeout):
             outcome = worker.attempt(cell)
+        if outcome.status == "failed" and (why := unwritten(store, cell.key, outcome.error)):
+            raise StoreError(why)
         progress.settle(cell, outcome.status, outcome.seconds, outcome.error, outcome.headline)

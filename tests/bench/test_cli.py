@@ -207,3 +207,8 @@ def test_reading_verbs_import_neither_torch_nor_ray(tmp_path):
         )
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
         assert done.returncode == 0, (words, done.stderr)
+
+
+def test_keys_in_a_url_are_not_printed(capsys):
+    line = one_line(capsys, "status", "--store", "s3://me:secret@127.0.0.1:1/x?scheme=http&region=us-east-1")
+    assert "secret" not in line

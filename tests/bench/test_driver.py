@@ -219,3 +219,23 @@ def test_kill_9_of_the_driver_then_the_same_command_finishes_the_rest(tmp_path, 
     assert second.returncode == 0, err
     assert f"9 cells, {len(kept)} already done" in err
     assert store.done() == {cell.key for cell in fakes.smoke()}
+
+
+def test_a_store_that_cannot_be_written_ends_the_run(tmp_path, monkeypatch):
+    store = Store(tmp_path / "store")
+    attempts = []
+
+    class Full(fakes.FakeSession):
+        def attempt(self, cell):
+            attempts.append(cell.key)
+            if len(attempts) == 3:
+                return fakes.Outcome(cell.key, "failed", 0.0, "cannot write to store: No space left on device")
+            return super().attempt(cell)
+
+    state = driver.schedule(fakes.smoke(), store)
+    with pytest.raises(BenchError, match="cannot write to store: No space left on device"):
+        driver.run(
+            state, store, partial(Full, store.url), progress=Progress(state, quiet=True), workers=Workers(), local=True
+        )
+    assert len(attempts) == 3
+    assert store.done() == set(attempts[:2])
