@@ -16,8 +16,7 @@ TOP = 5
 
 def by_kind(cells: Iterable[Cell], where: str) -> dict[str, dict[str, int]]:
     """Cells, done, pending, failed and blocked of each kind. A store that does not exist yet is empty."""
-    missing = "://" not in where and not (Path(where).expanduser() / "bench-store.json").exists()
-    store = None if missing else Store(where, create=False)
+    store = _opened(where)
     plan = list(cells)
     done = store.done() if store else set()
     failed = (store.failed() - done) & {cell.key for cell in plan} if store else set()
@@ -34,6 +33,17 @@ def by_kind(cells: Iterable[Cell], where: str) -> dict[str, dict[str, int]]:
         where_ = "failed" if cell.key in failed else "blocked" if cell.key in state.blocked else "pending"
         counts["done" if cell.key in done else where_] += 1
     return found
+
+
+def done_in(where: str) -> set[str]:
+    """Keys of the finished cells of a store, none when it does not exist yet."""
+    store = _opened(where)
+    return store.done() if store else set()
+
+
+def _opened(where: str) -> Store | None:
+    missing = "://" not in where and not (Path(where).expanduser() / "bench-store.json").exists()
+    return None if missing else Store(where, create=False)
 
 
 def failures(store: Store) -> list[dict[str, Any]]:

@@ -1,0 +1,139 @@
+"""Measure what cells cost on this device: `bench calibrate` fills the table that `bench plan` reads (`bench.costs`).
+
+Random images, and random weights where the released ones are not here: neither changes a matrix product's time. A step
+is timed as the difference of two runs of the real training loop, which leaves out everything that happens once.
+"""
+
+import platform
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from bench import backbone, finetune, preflight, suites, weights
+from bench.backbone import Backbone
+from bench.catalogue import Catalogue
+from bench.costs import Costs
+from bench.errors import BenchError
+from bench.evaluate import Evaluator
+from bench.images import Images
+from bench.recipes import Recipe
+
+CLASSES = 10
+
+
+def measure(
+    name: str,
+    catalogue: Catalogue,
+    *,
+    device: str = "cpu",
+    methods: Sequence[str],
+    batch: int = 0,
+    steps: int = 0,
+    say: Callable[[str], None] = lambda text: None,
+) -> Costs:
+    """Time training by method, evaluation and its derivative for the backbone `name`.
+
+    `batch` and `steps` are those of the timed runs; by default 128 images and 20 steps on CUDA, 2 steps of 8 images (32
+    small ones) on one thread of a CPU. BenchError without such a device, or where CUDA memory ends.
+    """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise BenchError("no CUDA device here; use --device cpu, or run on a machine that has one")
+    on_gpu = device == "cuda"
+    if not on_gpu:
+        torch.set_num_threads(1)  # as cells run by default
+    base = _backbone(name, device, say)
+    size = base.card.image_size
+    batch = batch or (128 if on_gpu else 32 if size <= 64 else 8)
+    steps = steps or (20 if on_gpu else 2)
+    random = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (2 * batch, 3, size, size), generator=random, dtype=torch.uint8)
+    labels = torch.randint(0, CLASSES, (2 * batch,), generator=random)
+    head = 100 * torch.nn.functional.normalize(
+        torch.randn(CLASSES, base.pretrained["proj"].shape[1], generator=random), dim=1
+    )
+    recipe = Recipe(steps=1, batch_size=batch, lr=1e-6, strength=1.0)
+
+    train: dict[str, float] = {}
+    whole: dict[str, float] = {}
+    vector: dict[str, int] = {}
+    memory: dict[str, int] = {}
+    for label in dict.fromkeys([*(m.partition("+")[0] for m in methods), *methods]):
+        say(f"training, {label}")
+        method, regularizer = catalogue.split_finetuning(label)
+
+        def run(count: int, method: str = method, regularizer: str = regularizer) -> finetune.Expert:
+            return finetune.train(
+                base.tower, base.pretrained, head, pixels, labels, replace(recipe, steps=count),
+                method=method, regulariser=regularizer or None, seed=0, mean=base.card.mean, std=base.card.std,
+                device=device,
+            )  # fmt: skip
+
+        try:
+            expert = run(1)  # kernels are chosen and memory is claimed here
+            if on_gpu:
+                torch.cuda.reset_peak_memory_stats()
+            short = _seconds(lambda: run(1), on_gpu)
+            whole[label] = max(0.0, _seconds(lambda: run(1 + steps), on_gpu) - short) / steps
+        except torch.OutOfMemoryError as error:
+            raise BenchError(
+                f"{label}: {batch} images of {name} do not fit on this device; give a smaller --batch"
+            ) from error
+        if not regularizer:
+            train[label] = whole[label] / batch
+            vector[label] = len(weights.dump(expert.delta, expert.factors, {}))
+            memory[label] = torch.cuda.max_memory_allocated() if on_gpu else _peak()
+    penalty = {m: max(0.0, whole[m] - whole[m.partition("+")[0]]) for m in methods if "+" in m}
+
+    say("evaluation")
+    evaluator = Evaluator(base, batch)
+    some = Images(pixels.numpy(), labels.numpy())
+    head = head.to(base.device)
+
+    def plain() -> Tensor:
+        return evaluator.correct(base.pretrained, some, head)
+
+    def along() -> Tensor:
+        return evaluator.correct_tangent(base.pretrained, (1.0,), some, head)
+
+    for warm in (plain, along):
+        warm()
+    return Costs(
+        backbone=name,
+        device=device,
+        name=torch.cuda.get_device_name() if on_gpu else f"one thread of a {platform.machine()} CPU",
+        batch=batch,
+        train=train,
+        penalty=penalty,
+        evaluate=_seconds(plain, on_gpu) / len(some),
+        derivative=_seconds(along, on_gpu) / len(some),
+        vector=vector,
+        memory=memory,
+        torch=torch.__version__,
+        measured_at=int(time.time()),
+    )
+
+
+def _backbone(name: str, device: str, say: Callable[[str], None]) -> Backbone:
+    card = suites.backbone(name)
+    if card.weights == "bundled" or preflight.weights_file(card).is_file():
+        return backbone.load(name, (), device=device)
+    say(f"random weights: those of {name} are not looked for")
+    return backbone.untrained(card, device=device)
+
+
+def _seconds(work: Callable[[], object], on_gpu: bool) -> float:
+    """Wall time on a GPU, where every timed function ends with a copy to the CPU, which waits for it; processor time on
+    a CPU, which other programs on the machine do not change."""
+    clock = time.perf_counter if on_gpu else time.process_time
+    start = clock()
+    work()
+    return clock() - start
+
+
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -1,0 +1,145 @@
+"""What a plan will cost, from a table that `bench calibrate` measured on a device. Reads JSON; imports no torch.
+
+A table says seconds for one image of one training step (by fine-tuning method), for one step of a regulariser, for one
+evaluated image (ordinary and tangent model), bytes of a task vector and peak memory. Cells are counted in images:
+
+    expert      steps x (batch x training + regulariser) + (validation + test) x evaluation
+    addition    (coefficients x validation + test) x evaluation;   tangent models: (validation + test) x derivative
+    negation    the same over target and control
+
+An operator's own arithmetic is not in the table, so additions are a lower bound; neither is reading images.
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from bench import cards, images
+from bench.catalogue import Catalogue
+from bench.cells import PUBLISHED, Addition, Cell, Disentangle, Finetune, Imported, Negation, ZeroShot
+from bench.errors import BenchError
+
+VERSION = 1
+DEVICES = ("cuda", "cpu")
+
+
+@dataclass(frozen=True)
+class Costs:
+    """Measured costs of one backbone on one device; seconds and bytes."""
+
+    backbone: str
+    device: str
+    name: str
+    """The device, in words."""
+    batch: int
+    """Images of a step when it was measured."""
+    train: dict[str, float]
+    """By fine-tuning method: seconds for one image of a step."""
+    penalty: dict[str, float]
+    """By `METHOD+REGULARISER`: seconds that the regulariser adds to a step."""
+    evaluate: float
+    """Seconds for one image, forward."""
+    derivative: float
+    """Seconds for one image, forward and directional derivative."""
+    vector: dict[str, int]
+    """By fine-tuning method: bytes of a task vector."""
+    memory: dict[str, int]
+    """By fine-tuning method: peak bytes while training (CUDA: of the device; CPU: of the process)."""
+    torch: str = ""
+    measured_at: int = 0
+
+
+def path_of(device: str) -> Path:
+    """Where the table of a device lies."""
+    return images.cache_folder() / "costs" / f"{device}.json"
+
+
+def read(device: str) -> dict[str, Costs]:
+    """The table of a device, by backbone; empty when nothing was measured."""
+    path = path_of(device)
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return {c["backbone"]: Costs(**c) for c in found["costs"]} if found["version"] == VERSION else {}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BenchError(f"cost table {path} is damaged; delete it and run `bench calibrate`") from error
+
+
+def write(measured: Costs) -> Path:
+    """Put one backbone's costs into the table of its device; returns the file."""
+    path = path_of(measured.device)
+    known = read(measured.device) | {measured.backbone: measured}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_suffix(".part")
+    scratch.write_text(json.dumps({"version": VERSION, "costs": [asdict(c) for c in known.values()]}, indent=1) + "\n")
+    scratch.replace(path)
+    return path
+
+
+@dataclass
+class Estimate:
+    """Seconds and bytes of vectors of some cells; `unknown` is how many of them the table says nothing about."""
+
+    seconds: float = 0.0
+    bytes: int = 0
+    unknown: int = 0
+
+
+def estimate(cells: Iterable[Cell], table: dict[str, Costs], catalogue: Catalogue) -> dict[str, Estimate]:
+    """By kind of cell, what these cells cost one after the other on one device."""
+    found: dict[str, Estimate] = {}
+    for cell in cells:
+        total = found.setdefault(cell.kind, Estimate())
+        costs = table.get(cell.backbone)
+        seconds = seconds_of(cell, costs, catalogue) if costs else None
+        if seconds is None or costs is None:
+            total.unknown += 1
+            continue
+        total.seconds += seconds
+        if isinstance(cell, Finetune):
+            total.bytes += costs.vector.get(cell.method, 0)
+    return found
+
+
+def seconds_of(cell: Cell, costs: Costs, catalogue: Catalogue) -> float | None:
+    """Seconds of one cell; None for what is not counted in images (geometry) or was not measured."""
+    if isinstance(cell, ZeroShot):
+        return costs.evaluate * sum(_rows(task, "validation") + _rows(task, "test") for task, _ in cell.tasks)
+    if not isinstance(cell, Finetune | Imported | Addition | Negation | Disentangle):
+        return None
+    method = cell.finetuning.partition(PUBLISHED)[0].partition("+")[0]
+    tangent = method in catalogue.finetuning and bool(catalogue.finetuning[method]["tangent"])
+    image = costs.derivative if tangent else costs.evaluate
+    if isinstance(cell, Finetune):
+        if method not in costs.train or (cell.regularizer and cell.finetuning not in costs.penalty):
+            return None
+        step = cell.recipe.batch_size * costs.train[method] + costs.penalty.get(cell.finetuning, 0.0)
+        return cell.recipe.steps * step + image * (_rows(cell.task, "validation") + _rows(cell.task, "test"))
+    if isinstance(cell, Imported):
+        return image * (_rows(cell.task, "validation") + _rows(cell.task, "test"))
+    if isinstance(cell, Disentangle):
+        if tangent or cell.mode:
+            return costs.derivative * 2 * 2 * cell.images
+        return costs.evaluate * 2 * cell.images * len(cell.coefficients) ** 2
+    tasks = (cell.task, cell.control) if isinstance(cell, Negation) else [task for task, _ in cell.tasks]
+    tangent = tangent or cell.kind == "posthoc"
+    points = 0 if len(cell.coefficients) == 1 else 1 if tangent else len(cell.coefficients)
+    image = costs.derivative if tangent else costs.evaluate
+    return image * sum(points * _rows(task, "validation") + _rows(task, "test") for task in tasks)
+
+
+def decoded(cells: Iterable[Cell], sizes: Iterable[int]) -> int:
+    """Bytes of the decoded images that these cells read, at every size: one byte a channel."""
+    cells = list(cells)
+    trained = {cell.task for cell in cells if isinstance(cell, Finetune)}
+    seen = {task for cell in cells if isinstance(cell, ZeroShot) for task, _ in cell.tasks} | trained
+    rows = sum(_rows(t, s) for t in seen for s in ("validation", "test")) + sum(_rows(t, "train") for t in trained)
+    return sum(rows * 3 * size * size for size in set(sizes))
+
+
+def _rows(task: str, split: Any) -> int:
+    splits = cards.load(task).splits
+    return splits[split].rows if split in splits else 0

@@ -1,0 +1,142 @@
+"""Costs: what is counted for each kind of cell, and that measured numbers reach `bench plan`."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bench import calibrate, catalogue, costs, suites
+from bench.cli.app import call
+from bench.costs import Costs
+from bench.errors import BenchError
+from bench.grid import grid, plan
+
+KNOWN = catalogue.load()
+TABLE = Costs(
+    backbone="mini",
+    device="cpu",
+    name="a CPU",
+    batch=32,
+    train={"nonlinear": 0.01, "tta": 0.02},
+    penalty={"nonlinear+orthoreg": 0.5},
+    evaluate=0.001,
+    derivative=0.003,
+    vector={"nonlinear": 1000, "tta": 2000},
+    memory={"nonlinear": 1, "tta": 1},
+)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
+
+
+def cells(name: str, finetuning: str, operators: tuple[str, ...] = ("task_arithmetic", "average")) -> dict[str, list]:
+    found: dict[str, list] = {}
+    for cell in plan(suites.load("mini8"), grid(name), KNOWN, finetuning=(finetuning,), operators=operators):
+        found.setdefault(cell.kind, []).append(cell)
+    return found
+
+
+def sizes(tasks: tuple[str, ...], split: str) -> int:
+    return sum(suites.load("mini8").card(task).splits[split].rows for task in tasks)
+
+
+def test_cells_are_counted_in_images() -> None:
+    suite = suites.load("mini8")
+    found = cells("demo", "nonlinear+orthoreg")
+    (zero,) = found["zeroshot"]
+    everything = (*suite.tasks, suite.control)
+    images = sizes(everything, "validation") + sizes(everything, "test")
+    assert costs.seconds_of(zero, TABLE, KNOWN) == pytest.approx(0.001 * images)
+
+    expert = found["expert"][0]
+    own = sizes((expert.task,), "validation") + sizes((expert.task,), "test")
+    training = expert.recipe.steps * (expert.recipe.batch_size * 0.01 + 0.5)
+    assert costs.seconds_of(expert, TABLE, KNOWN) == pytest.approx(training + 0.001 * own)
+
+    searched, fixed = found["addition"]
+    points = len(searched.coefficients)
+    assert points == 21
+    validation, test = sizes(suite.tasks, "validation"), sizes(suite.tasks, "test")
+    assert costs.seconds_of(searched, TABLE, KNOWN) == pytest.approx(0.001 * (points * validation + test))
+    assert costs.seconds_of(fixed, TABLE, KNOWN) == pytest.approx(0.001 * test)
+    assert costs.seconds_of(found["geometry"][0], TABLE, KNOWN) is None
+
+
+def test_a_tangent_sweep_costs_one_derivative_an_image() -> None:
+    suite = suites.load("mini8")
+    searched, _ = cells("demo", "tta")["addition"]
+    images = sizes(suite.tasks, "validation") + sizes(suite.tasks, "test")
+    assert costs.seconds_of(searched, TABLE, KNOWN) == pytest.approx(0.003 * images)
+    negation = cells("negation", "tta")["negation"][0]
+    both = (negation.task, suite.control)
+    images = sizes(both, "validation") + sizes(both, "test")
+    assert costs.seconds_of(negation, TABLE, KNOWN) == pytest.approx(0.003 * images)
+
+
+def test_what_was_not_measured_is_counted_apart() -> None:
+    found = cells("demo", "att")
+    everything = [cell for kind in found.values() for cell in kind]
+    estimate = costs.estimate(everything, {"mini": TABLE}, KNOWN)
+    assert (estimate["expert"].unknown, estimate["expert"].seconds, estimate["expert"].bytes) == (8, 0.0, 0)
+    assert estimate["addition"].unknown == 0
+    assert costs.estimate(everything, {}, KNOWN)["addition"].unknown == 2
+    some = [cell for kind in cells("demo", "tta").values() for cell in kind]
+    assert costs.estimate(some, {"mini": TABLE}, KNOWN)["expert"].bytes == 8 * 2000
+
+
+def test_decoded_images_are_bytes_of_all_splits_that_are_read() -> None:
+    suite = suites.load("mini8")
+    found = [cell for kind in cells("demo", "tta").values() for cell in kind]
+    everything = (*suite.tasks, suite.control)
+    rows = sizes(everything, "validation") + sizes(everything, "test") + sizes(suite.tasks, "train")
+    assert costs.decoded(found, {32}) == rows * 3 * 32 * 32
+
+
+def test_the_table_survives_a_round_trip_and_damage_is_one_line() -> None:
+    costs.write(TABLE)
+    path = costs.write(Costs(**{**TABLE.__dict__, "backbone": "other"}))
+    assert costs.read("cpu")["mini"] == TABLE
+    assert set(costs.read("cpu")) == {"mini", "other"}
+    assert costs.read("cuda") == {}
+    path.write_text("{")
+    with pytest.raises(BenchError, match=r"is damaged; delete it and run `bench calibrate`"):
+        costs.read("cpu")
+
+
+def test_plan_says_what_to_run_and_then_the_hours(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    words = ["plan", "--grid", "demo", "--methods", "tta", "--store", str(tmp_path / "store")]
+    assert call(words) == 0
+    assert "run `bench calibrate --backbone mini`" in capsys.readouterr().out
+    costs.write(TABLE)
+    assert call(words) == 0
+    out = capsys.readouterr().out
+    assert "CPU-hours of a CPU" in out
+    assert "calibrate" not in out
+    assert call([*words, "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)["costs"]
+    expected = costs.estimate([c for kind in cells("demo", "tta", ()).values() for c in kind], {"mini": TABLE}, KNOWN)
+    assert said["kinds"]["expert"]["hours"] == round(expected["expert"].seconds / 3600, 3)
+
+
+def test_measuring_the_embedded_tower() -> None:
+    said: list[str] = []
+    found = calibrate.measure("mini", KNOWN, methods=("att+orthoreg",), batch=2, steps=1, say=said.append)
+    assert set(found.train) == set(found.memory) == set(found.vector) == {"att"}
+    assert set(found.penalty) == {"att+orthoreg"}
+    assert said == ["training, att", "training, att+orthoreg", "evaluation"]
+    # att changes the attention's weight matrices alone: 4 width^2 numbers of a block, and a small header
+    width, layers = 256, 2
+    assert found.vector["att"] == pytest.approx(4 * 4 * width * width * layers, rel=0.05)
+    assert found.evaluate > 0
+    assert found.derivative > 0
+
+
+def test_no_cuda_device_is_one_line() -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is one")
+    with pytest.raises(BenchError, match="no CUDA device here"):
+        calibrate.measure("mini", KNOWN, device="cuda", methods=("att",))
