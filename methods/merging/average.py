@@ -22,5 +22,6 @@ OPERATOR = Operator(
     "improves accuracy without increasing inference time}, author={Wortsman, Mitchell and others}, "
     "booktitle={ICML}, year={2022}}",
     formula="merged = (1/T) sum_t tau_t",
+    linear=True,
     per_tensor=True,
 )

@@ -23,5 +23,6 @@ OPERATOR = Operator(
     "Hannaneh and Farhadi, Ali}, booktitle={ICLR}, year={2023}}",
     formula="merged = sum_t tau_t",
     coefficients=SUMS,
+    linear=True,
     per_tensor=True,
 )

@@ -51,6 +51,7 @@ class Modifier:
             formula=f"{operator.formula}; {self.formula}",
             grid={**operator.grid, **self.grid},
             coefficients=self.coefficients or operator.coefficients,
+            linear=False,
             per_tensor=operator.per_tensor and self.per_tensor,
             unlawful={**operator.unlawful, **self.unlawful},
         )

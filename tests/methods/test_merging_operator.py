@@ -35,6 +35,15 @@ def test_bad_input_is_one_line_that_names_the_culprit(vectors, options, message)
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["task_arithmetic", "average"])
+def test_linear_operators_find_nan_in_the_result_and_name_its_source(name):
+    bad = {**A, "b": tensor([1.0, float("inf")])}
+    with pytest.raises(ValueError, match="'b' of expert 1 holds NaN or infinity"):
+        MERGING[name].merge([A, bad, {**A, "b": tensor([1.0, -float("inf")])}])
+    huge = {"w": tensor([3e38])}  # a sum may overflow where every expert is finite
+    assert MERGING["task_arithmetic"].merge([huge, huge])["w"].isinf()
+
+
 def test_too_few_tasks_and_missing_needs():
     operator = Operator("demo", lambda vectors, grams: vectors[0], minimum_tasks=2, needs=("grams",))
     with pytest.raises(ValueError, match="not applicable without 'grams'"):

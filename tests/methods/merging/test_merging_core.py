@@ -129,3 +129,18 @@ def test_a_shared_cache_changes_no_bits_and_is_used():
     assert len(cache) == 3
     assert torch.equal(MERGING["tsv_m"].merge(vectors, cache=cache)["w"], plain)
     assert len(cache) == 3
+
+
+@pytest.mark.parametrize("name", ["tsv_m", "iso_c", "iso_cts", "cart", "star", "dc_merge", "ace", "wudi_closed"])
+def test_every_2d_parameter_is_a_matrix_and_nothing_else_is(name):
+    # Position embedding and projection too (official TSV and Iso code, FusionBench); kernels and vectors are averaged.
+    g = torch.Generator().manual_seed(0)
+    shapes = {"positional_embedding": (5, 6), "proj": (6, 4), "conv1.weight": (6, 3, 2, 2), "ln_post.bias": (6,)}
+    vectors = [{n: torch.randn(s, generator=g) for n, s in shapes.items()} for _ in range(3)]
+    merged, mean = MERGING[name].merge(vectors), MERGING["average"].merge(vectors)
+    as_matrices = MERGING[name].merge([{"a": v["positional_embedding"], "b": v["proj"]} for v in vectors])
+    assert_close([merged["positional_embedding"], merged["proj"]], list(as_matrices.values()))
+    for matrix in ("positional_embedding", "proj"):
+        assert not torch.allclose(merged[matrix], mean[matrix], rtol=1e-3)
+    for other in ("conv1.weight", "ln_post.bias"):
+        assert_close(merged[other], mean[other])
