@@ -4,7 +4,8 @@ open_clip's own CLIP class, tokenizer and contrastive loss; pictures and caption
 designs gave is in docs/suite.md. Two stages:
 
 1. both towers learn from captions that mostly use synonyms ("alpha" for the letter A): image features that separate the
-   classes;
+   classes. The learning rate follows a schedule for a million pairs and training stops after 9,000 steps, about
+   420,000 pairs, when the features are good enough and experts still have something to learn;
 2. the image tower is locked and a fresh text tower learns from captions that hardly ever use the tasks' class names
    (locked-image tuning, Zhai et al., 2022): zero-shot heads that are rough, like CLIP's on DTD or EuroSAT.
 
@@ -31,36 +32,50 @@ from bench.mini8 import CLASSES, render
 from bench.mini8.assets import CONFIG, EMBEDDING, MEAN, STD, WEIGHTS, save_mini
 from bench.mini8.corpus import Captions, Corpus, draw_corpus
 
-NAMED_OFTEN = dict.fromkeys(CLASSES, 0.3) | {"land": 0.04, "scenes": 0.04, "shapes": 0.5}
-NAMED_RARELY = dict.fromkeys(CLASSES, 0.014) | {"shapes": 0.5}
 CHOSEN = dict(zip(CLASSES, (1.0, 1.8, 2.0, 1.5, 1.2, 0.6, 0.6, 1.4, 0.5), strict=True))
+ALIKE = dict.fromkeys(CLASSES, 1.0)
+NAMED_OFTEN = dict.fromkeys(CLASSES, 0.3) | {"land": 0.04, "scenes": 0.04, "shapes": 0.5}
+NAMED_RARELY = dict.fromkeys(CLASSES, 0.02) | {"shapes": 0.5}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What one stage is shown."""
+
+    pairs: int  # that the learning-rate schedule is made for
+    steps: int | None  # after which training stops; None: when the schedule ends
+    naming: Mapping[str, float]  # share of captions with the class name
+    weights: Mapping[str, float]  # how often a family is in a batch
+    seed: int
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything the weights depend on besides the code and `mini.json`. Samples count picture-caption pairs."""
+    """Everything the weights depend on besides the code and `mini.json`."""
 
-    seed: int = 0
+    seed: int = 0  # of the pictures
     pictures: int = 120_000
     near: float = 0.5  # share of pictures in the suite's layout
+    weights: Mapping[str, float] = field(default_factory=lambda: CHOSEN)  # share of pictures of a family
+    text_pictures: int = 20_000  # of stage 2: the first of the corpus's permutation by `shuffle`
+    shuffle: int = 5
     families: int = 3  # in one batch
-    weights: Mapping[str, float] = field(default_factory=lambda: CHOSEN)  # how often a family is in a batch
     synonym: float = 0.95  # of the captions without the class name
-    samples: int = 240_000
-    naming: Mapping[str, float] = field(default_factory=lambda: NAMED_OFTEN)  # share of captions with the class name
-    text_samples: int = 30_000
-    text_naming: Mapping[str, float] = field(default_factory=lambda: NAMED_RARELY)
     lr: float = 1e-3
     warmup: float = 0.05
     weight_decay: float = 0.1
+    both: Stage = Stage(1_000_000, 9_000, NAMED_OFTEN, CHOSEN, seed=0)
+    text: Stage = Stage(30_000, None, NAMED_RARELY, ALIKE, seed=1)
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """One stage's batches: rows of the corpus, and the caption of each row."""
+    """One stage's batches (rows of its pictures), their captions, and the token rows that captions and prompts use."""
 
-    rows: list[np.ndarray]
+    batches: list[np.ndarray]
     captions: list[list[str]]
+    ids: Tensor  # ids in the full vocabulary, ascending
+    tokens: Mapping[str, Tensor]  # caption -> places in `ids`, int64 [context_length]
 
 
 def build(config: dict[str, Any]) -> Any:
@@ -101,60 +116,65 @@ def shifted(pixels: np.ndarray, generator: np.random.Generator, reach: int = 2, 
     return np.concatenate(parts)
 
 
-def pair(corpus: Corpus, recipe: Recipe, samples: int, naming: Mapping[str, float], seed: int) -> Pairs:
-    """About `samples` pairs in batches of one picture of each class of a few families.
+def part(corpus: Corpus, rows: np.ndarray) -> Corpus:
+    """Some pictures of a corpus."""
+    return Corpus(corpus.pixels[rows], corpus.family[rows], corpus.label[rows], corpus.colour[rows])
+
+
+def pair(corpus: Corpus, recipe: Recipe, stage: Stage, context_length: int, generator: np.random.Generator) -> Pairs:
+    """A stage's pairs, in batches of one picture of each class of a few families.
 
     So no two captions of a batch mean the same thing, which the contrastive loss would punish, and most negatives are
     hard ones. Families are chosen with probability proportional to their weight.
     """
-    generator, chance = np.random.default_rng(seed), Random(seed)
-    writer = Captions(naming, recipe.synonym)
-    weights = np.array([recipe.weights[task] for task in CLASSES])
+    from open_clip.tokenizer import SimpleTokenizer
+
+    weights = np.array([stage.weights[task] for task in CLASSES])
     members = [
         [np.flatnonzero((corpus.family == family) & (corpus.label == label)) for label in range(classes)]
         for family, classes in enumerate(CLASSES.values())
     ]
     batches, drawn = [], 0
-    while drawn < samples:
+    while drawn < stage.pairs:
         chosen = generator.choice(len(members), recipe.families, replace=False, p=weights / weights.sum())
         batches.append(np.array([generator.choice(rows) for family in chosen for rows in members[family]]))
         drawn += len(batches[-1])
+    writer, chance = Captions(stage.naming, recipe.synonym), Random(stage.seed)
     captions = [
         [writer.write(chance, int(corpus.family[i]), int(corpus.label[i]), int(corpus.colour[i])) for i in batch]
         for batch in batches
     ]
-    return Pairs(batches, captions)
+    texts = sorted({caption for batch in captions for caption in batch} | set(prompts()))
+    # Ascending ids keep the end-of-text id the largest, by which open_clip finds the token to read.
+    ids, places = torch.unique(SimpleTokenizer(context_length=context_length)(texts), return_inverse=True)
+    return Pairs(batches, captions, ids, dict(zip(texts, places, strict=True)))
 
 
 def contrast(
     model: Any,
     pairs: Pairs,
     images: Callable[[np.ndarray], Tensor],
-    token_rows: Mapping[str, Tensor],
-    trained: list[nn.Parameter],
+    optimiser: torch.optim.Optimizer,
     recipe: Recipe,
+    stop: int | None,
     report: Callable[[str], None],
 ) -> None:
-    """One stage: AdamW on open_clip's contrastive loss over all batches, in place.
+    """open_clip's contrastive loss over the batches, in place, until `stop` steps are done.
 
-    `images` maps corpus rows to image features [batch, embed]; `token_rows` maps captions to ids of the model's rows.
+    `images` maps rows of the stage's pictures to image features [batch, embed].
     """
     from open_clip.loss import ClipLoss
 
-    groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": recipe.weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-    ]
-    optimiser, loss_of = torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.98), eps=1e-6), ClipLoss()
-    steps = len(pairs.rows)
-    for step, (rows, captions) in enumerate(zip(pairs.rows, pairs.captions, strict=True)):
+    loss_of, steps = ClipLoss(), len(pairs.batches)
+    trained = [p for p in model.parameters() if p.requires_grad]
+    for step, (batch, captions) in enumerate(zip(pairs.batches[:stop], pairs.captions[:stop], strict=True)):
         for group in optimiser.param_groups:
             group["lr"] = recipe.lr * schedule(step / steps, recipe.warmup)
         distinct = sorted(set(captions))
         place = {caption: i for i, caption in enumerate(distinct)}
-        words = model.encode_text(torch.stack([token_rows[c] for c in distinct]), normalize=True)
-        words = words[[place[c] for c in captions]]
-        loss = loss_of(nn.functional.normalize(images(rows), dim=-1), words, model.logit_scale.exp())
+        features = nn.functional.normalize(images(batch), dim=-1)
+        words = model.encode_text(torch.stack([pairs.tokens[c] for c in distinct]), normalize=True)
+        loss = loss_of(features, words[[place[c] for c in captions]], model.logit_scale.exp())
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(trained, 1.0)
@@ -162,7 +182,7 @@ def contrast(
         with torch.no_grad():
             model.logit_scale.clamp_(0.0, math.log(100.0))
         if step % 200 == 0:
-            report(f"step {step} of {steps}, loss {loss.item():.3f}")
+            report(f"step {step} of {stop or steps}, loss {loss.item():.3f}")
 
 
 def schedule(done: float, warmup: float) -> float:
@@ -172,43 +192,60 @@ def schedule(done: float, warmup: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (done - warmup) / (1 - warmup)))
 
 
+def train_both(recipe: Recipe, config: dict[str, Any], corpus: Corpus, report: Callable[[str], None]) -> Any:
+    """Stage 1: the trained model; its token rows are this stage's own."""
+    torch.manual_seed(recipe.both.seed)
+    generator = np.random.default_rng(recipe.both.seed)
+    pairs = pair(corpus, recipe, recipe.both, config["text_cfg"]["context_length"], generator)
+    model = build(config | {"text_cfg": config["text_cfg"] | {"vocab_size": len(pairs.ids)}}).train()
+    groups = [
+        {"params": [p for p in model.parameters() if p.ndim >= 2], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in model.parameters() if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    optimiser = torch.optim.AdamW(groups, lr=recipe.lr, betas=(0.9, 0.98), eps=1e-6)
+
+    def see(batch: np.ndarray) -> Tensor:
+        pixels = normalised(shifted(corpus.pixels[batch], generator))
+        with torch.autocast("cpu", torch.bfloat16):  # a third faster at this width
+            return encode_pooled(model.visual, pixels).float()
+
+    contrast(model, pairs, see, optimiser, recipe, recipe.both.steps, report)
+    return model
+
+
+def train_text(
+    recipe: Recipe, config: dict[str, Any], visual: Mapping[str, Tensor], corpus: Corpus, report: Callable[[str], None]
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Stage 2: state dict of a model (full vocabulary) with this image tower, and the ids of its token rows."""
+    torch.manual_seed(recipe.text.seed)
+    generator = np.random.default_rng(recipe.text.seed)
+    pairs = pair(corpus, recipe, recipe.text, config["text_cfg"]["context_length"], generator)
+    model = build(config | {"text_cfg": config["text_cfg"] | {"vocab_size": len(pairs.ids)}})
+    model.visual.load_state_dict(visual)
+    model.visual.requires_grad_(False)
+    model.eval()
+    with torch.no_grad():
+        chunks = [corpus.pixels[i : i + 256] for i in range(0, len(corpus.label), 256)]
+        seen = torch.cat([encode_pooled(model.visual, normalised(chunk)) for chunk in chunks])
+    model.train()
+    text = [p for p in model.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(text, lr=recipe.lr, weight_decay=recipe.weight_decay, betas=(0.9, 0.98))
+    contrast(model, pairs, lambda batch: seen[batch], optimiser, recipe, recipe.text.steps, report)
+    state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+    embedding = torch.zeros(config["text_cfg"]["vocab_size"], state[EMBEDDING].shape[1])
+    embedding[pairs.ids] = state[EMBEDDING]
+    return state | {EMBEDDING: embedding}, pairs.ids
+
+
 def train(
     recipe: Recipe, config: dict[str, Any], corpus: Corpus, report: Callable[[str], None]
 ) -> tuple[dict[str, Tensor], Tensor]:
     """Both stages: state dict of the model (full vocabulary) and the ids of the token rows in use, ascending."""
-    from open_clip.tokenizer import SimpleTokenizer
-
-    first = pair(corpus, recipe, recipe.samples, recipe.naming, recipe.seed)
-    second = pair(corpus, recipe, recipe.text_samples, recipe.text_naming, recipe.seed + 1)
-    texts = sorted({c for batch in first.captions + second.captions for c in batch} | set(prompts()))
-    tokens = SimpleTokenizer(context_length=config["text_cfg"]["context_length"])(texts)
-    # Ascending ids keep the end-of-text id the largest, by which open_clip finds the token to read.
-    rows, places = torch.unique(tokens, return_inverse=True)
-    token_rows = dict(zip(texts, places, strict=True))
-    small = config | {"text_cfg": config["text_cfg"] | {"vocab_size": len(rows)}}
-
-    torch.manual_seed(recipe.seed)
-    generator = np.random.default_rng(recipe.seed)
-    model = build(small).train()
-
-    def seen(batch: np.ndarray) -> Tensor:
-        with torch.autocast("cpu", torch.bfloat16):  # a third faster at this width
-            return encode_pooled(model.visual, normalised(shifted(corpus.pixels[batch], generator))).float()
-
-    contrast(model, first, seen, token_rows, list(model.parameters()), recipe, report)
-
-    visual, model = model.visual.eval(), build(small).train()
-    model.visual.load_state_dict(visual.state_dict())
-    used = np.unique(np.concatenate(second.rows))
-    with torch.no_grad():
-        features = torch.cat([encode_pooled(visual, normalised(corpus.pixels[b])) for b in np.array_split(used, 200)])
-    text = [p for name, p in model.named_parameters() if not name.startswith("visual.")]
-    contrast(model, second, lambda b: features[np.searchsorted(used, b)], token_rows, text, recipe, report)
-
-    state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-    embedding = torch.zeros(config["text_cfg"]["vocab_size"], state[EMBEDDING].shape[1])
-    embedding[rows] = state[EMBEDDING]
-    return state | {EMBEDDING: embedding}, rows
+    model = train_both(recipe, config, corpus, report)
+    # What is stored is half precision, so that is what the text tower is fitted to.
+    visual = {name: tensor.half().float() for name, tensor in model.visual.state_dict().items()}
+    few = np.random.default_rng(recipe.shuffle).permutation(len(corpus.label))[: recipe.text_pictures]
+    return train_text(recipe, config, visual, part(corpus, few), report)
 
 
 def prompts() -> list[str]:

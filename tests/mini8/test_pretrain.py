@@ -12,7 +12,7 @@ from torch.testing import assert_close
 from bench.mini8 import CLASSES
 from bench.mini8.assets import CONFIG
 from bench.mini8.corpus import COLOURS, NAMED, SYNONYMS, Captions, Corpus, draw_corpus, main_colour
-from bench.mini8.pretrain import NAMED_OFTEN, Recipe, build, encode_pooled, pair, prompts, schedule, shifted, train
+from bench.mini8.pretrain import Recipe, Stage, build, encode_pooled, pair, prompts, schedule, shifted, train
 
 TINY = {
     "embed_dim": 16,
@@ -38,9 +38,12 @@ def test_pooled_tower_equals_open_clip() -> None:
 
 def test_a_batch_has_each_class_of_its_families_once() -> None:
     corpus = blank_corpus()
-    pairs = pair(corpus, Recipe(families=2), 500, NAMED_OFTEN, seed=3)
-    assert sum(map(len, pairs.rows)) >= 500
-    for rows, captions in zip(pairs.rows, pairs.captions, strict=True):
+    stage = Stage(500, None, dict.fromkeys(CLASSES, 0.3), dict.fromkeys(CLASSES, 1.0), seed=3)
+    pairs = pair(corpus, Recipe(families=2), stage, 16, np.random.default_rng(3))
+    assert sum(map(len, pairs.batches)) >= 500
+    assert int(torch.stack(list(pairs.tokens.values())).max()) == len(pairs.ids) - 1
+    assert pairs.ids[-1] == 49407  # end of text stays the largest id, where open_clip looks for it
+    for rows, captions in zip(pairs.batches, pairs.captions, strict=True):
         classes = list(zip(corpus.family[rows], corpus.label[rows], strict=True))
         assert len(captions) == len(classes) == len(set(classes))
         families = {family for family, _ in classes}
@@ -99,7 +102,14 @@ def test_prompts_cover_every_class_and_fit_the_context() -> None:
 
 
 def test_training_repeats_itself_and_stores_only_words_in_use() -> None:
-    recipe = Recipe(pictures=1800, samples=150, text_samples=100)
+    even = dict.fromkeys(CLASSES, 1.0)
+    recipe = Recipe(
+        pictures=1800,
+        weights=even,
+        text_pictures=1500,
+        both=Stage(300, 3, dict.fromkeys(CLASSES, 0.3), even, seed=0),
+        text=Stage(100, None, dict.fromkeys(CLASSES, 0.1), even, seed=1),
+    )
     corpus = draw_corpus(recipe.pictures, recipe.near, recipe.seed, recipe.weights)
     lines: list[str] = []
     state, rows = train(recipe, TINY, corpus, lines.append)
@@ -111,4 +121,5 @@ def test_training_repeats_itself_and_stores_only_words_in_use() -> None:
     embedding = state["token_embedding.weight"]
     assert embedding.shape == (49408, 16)
     assert set(embedding.abs().sum(dim=1).nonzero().flatten().tolist()) <= set(rows.tolist())
-    assert lines[0].startswith("step 0 of ")
+    assert lines[0].startswith("step 0 of 3, loss ")
+    assert len(lines) == 4  # two stages, twice
