@@ -15,7 +15,7 @@ from typing import Any
 
 from bench import results
 from bench.errors import BenchError, UnknownName
-from bench.leaderboard import boards, html, latex, pictures, text
+from bench.leaderboard import boards, html, latex, pictures, plots, text
 from bench.store import Store
 
 PICTURES = ("accuracy.svg", "accuracy.png")
@@ -127,6 +127,11 @@ def export(source: Store | str | Path, suite: str | None, form: str) -> str:
     if form not in known:
         raise UnknownName("export format", form, known)
     return known[form](table(source, suite))
+
+
+def plot(source: Store | str | Path, suite: str | None, what: str, path: str | Path) -> Path:
+    """Draw one view (`plots.names()`) of a suite to an SVG, PDF or PNG file."""
+    return plots.draw(table(source, suite), what, Path(path))
 
 
 def suites(out: Path) -> list[str]:

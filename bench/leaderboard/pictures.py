@@ -23,27 +23,33 @@ def accuracy(page: Mapping[str, Any], folder: Path) -> list[Path]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    boards = [(b["title"], [row for row in b["rows"] if row["accuracy"] is not None]) for b in page["boards"]]
-    boards = [(title, rows) for title, rows in boards if rows] or [("", [])]
-    operators = [list(dict.fromkeys(operator_of(row) for row in rows)) for _, rows in boards]
-    methods = sorted({row["finetuning"] for _, rows in boards for row in rows})
     mark = f"bench-digest:{digest(page)}"
     with matplotlib.rc_context({"svg.hashsalt": "bench", "font.family": "DejaVu Sans", "font.size": 9}):
-        heights = [max(2, len(names)) for names in operators]
-        figure = Figure(figsize=(8, 1.6 + 0.34 * sum(heights) + 0.6 * len(boards)), layout="constrained")
+        figure = Figure(layout="constrained")
         FigureCanvasAgg(figure)
-        grid = figure.subplots(len(boards), 1, sharex=True, squeeze=False, height_ratios=heights)
-        for axes, (title, rows), names in zip(grid[:, 0], boards, operators, strict=True):
-            _draw(axes, rows, names, methods)
-            _references(axes, page)
-            axes.set_title(", ".join(filter(None, (page["suite"], title))), loc="left", pad=16)
-        grid[-1, 0].set_xlabel(f"mean accuracy over {len(page['tasks'])} tasks, %, with 95 % interval")
-        if methods:
-            figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+        draw(figure, page)
         files = [folder / "accuracy.svg", folder / "accuracy.png"]
         figure.savefig(files[0], metadata={"Date": None, "Creator": "bench", "Description": mark})
         figure.savefig(files[1], dpi=150, metadata={"Software": "bench", "Description": mark})
     return files
+
+
+def draw(figure: Any, page: Mapping[str, Any]) -> None:
+    """The picture on a matplotlib figure: one part per board, operators downwards, the best on top."""
+    boards = [(b["title"], [row for row in b["rows"] if row["accuracy"] is not None]) for b in page["boards"]]
+    boards = [(title, rows) for title, rows in boards if rows] or [("", [])]
+    operators = [list(dict.fromkeys(operator_of(row) for row in rows)) for _, rows in boards]
+    methods = sorted({row["finetuning"] for _, rows in boards for row in rows})
+    heights = [max(2, len(names)) for names in operators]
+    figure.set_size_inches(8, 1.6 + 0.34 * sum(heights) + 0.6 * len(boards))
+    grid = figure.subplots(len(boards), 1, sharex=True, squeeze=False, height_ratios=heights)
+    for axes, (title, rows), names in zip(grid[:, 0], boards, operators, strict=True):
+        _draw(axes, rows, names, methods)
+        _references(axes, page)
+        axes.set_title(", ".join(filter(None, (page["suite"], title))), loc="left", pad=16)
+    grid[-1, 0].set_xlabel(f"mean accuracy over {len(page['tasks'])} tasks, %, with 95 % interval")
+    if methods:
+        figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
 
 
 def operator_of(row: Mapping[str, Any]) -> str:

@@ -14,7 +14,7 @@ from samples import METHODS, OPERATORS, TASKS, Synthetic
 
 from bench import leaderboard, results, tables
 from bench.errors import BenchError, StoreError, UnknownName
-from bench.leaderboard import boards, files, latex, pictures, published, svg, text
+from bench.leaderboard import boards, files, latex, pictures, plots, published, svg, text
 from bench.records import CELLS, SCHEMA
 from bench.store import Store
 
@@ -478,3 +478,59 @@ def test_charts_by_hand():
 def test_empty_tables_are_refused_in_one_line():
     with pytest.raises(BenchError, match="no results here yet"):
         boards.build(SCHEMA.empty_table(), CELLS.empty_table())
+
+
+# --- plots
+
+
+def test_every_view_can_be_drawn_to_a_file_without_a_date(tmp_path):
+    sample = Synthetic(seeds=(0, 1))
+    metrics = {"tasks": list(TASKS), "cosine": [[1.0, 0.1, 0.2], [0.1, 1.0, -0.3], [0.2, -0.3, 1.0]]}
+    sample.add("geometry", [], metrics, kind="geometry", finetuning="att")
+    square = {"tasks": list(TASKS[:2]), "coefficients": [0.0, 1.0], "error": [[0.0, 0.2], [0.4, 0.6]]}
+    sample.add("pair", [], square, kind="disentangle", finetuning="att", mode="")
+    merged = {"finetuning": "att", "operator": "ties", "seed": 0, "tasks": "+".join(TASKS)}
+    rows = [
+        sample.row("strength", t, 0.5, options='{"strength":1.0}', split=s, **merged)
+        for t in TASKS
+        for s in ("validation", "test")
+    ]
+    sample.add("strength", rows, finetuning="att", operator="ties", experts=[])
+    few = {"finetuning": "att", "operator": "ties", "seed": 0, "tasks": "apples+birds"}
+    experts = [f"expert-att-{t}-0" for t in TASKS[:2]]
+    sample.add(
+        "subset",
+        [sample.row("addition", t, 0.6, **few) for t in TASKS[:2]],
+        finetuning="att",
+        operator="ties",
+        experts=experts,
+    )
+    page = boards.build(*sample.tables())
+    assert plots.names() == [
+        "accuracy",
+        "coefficients",
+        "cosine",
+        "cost",
+        "disentanglement",
+        "effect",
+        "lambda",
+        "subsets",
+    ]
+    for name in plots.names():
+        drawn = plots.draw(page, name, tmp_path / f"{name}.svg").read_bytes()
+        assert len(drawn) > 3000
+        assert not re.search(rb"20\d\d-\d\d-\d\d", drawn)
+    again = plots.draw(page, "cost", tmp_path / "again.svg").read_bytes()
+    assert again == (tmp_path / "cost.svg").read_bytes()
+    assert plots.draw(page, "effect", tmp_path / "effect.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_a_plot_of_nothing_or_to_nowhere_is_refused(tmp_path):
+    page = boards.build(*Synthetic(operators=(), negation=False).tables())
+    for name in plots.names():
+        with pytest.raises(BenchError, match=f"nothing to plot as {name}"):
+            plots.draw(page, name, tmp_path / "x.svg")
+    with pytest.raises(UnknownName, match="did you mean 'cosine'"):
+        plots.draw(page, "cosin", tmp_path / "x.svg")
+    with pytest.raises(BenchError, match=r"ends in \.svg, \.pdf, \.png"):
+        plots.draw(page, "cosine", tmp_path / "x.gif")
