@@ -63,9 +63,11 @@ def compare(
     if json:
         print_json(found)
         return
+    import sys
+
     from rich.console import Console
 
-    Console(highlight=False).print(comparing.render(found))
+    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(comparing.render(found))
 
 
 @leaderboard.command()

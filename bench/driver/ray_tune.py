@@ -117,9 +117,28 @@ def _interruptible() -> Iterator[None]:
             signal.signal(number, handler)
 
 
+def _scratch(root: str = "/tmp") -> Path:
+    """A folder for Ray's logs and sockets (whose paths must be short); removes those of drivers that were killed."""
+    for old in Path(root).glob("b[0-9]*-*"):
+        owner = old.name[1:].partition("-")[0]
+        if owner.isdigit() and not _alive(int(owner)):
+            shutil.rmtree(old, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"b{os.getpid()}-", dir=root if Path(root).is_dir() else None))
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
 def run_ray(state: Schedule, store: Store, session: OpenSession, progress: Progress, workers: Workers) -> None:
     """Run every cell of `state` that can run, on this machine's cores or on the cluster at `workers.address`."""
-    scratch = Path(tempfile.mkdtemp(prefix="b", dir="/tmp" if Path("/tmp").is_dir() else None))
+    scratch = _scratch()
     _prepare(scratch, workers)
     progress.note("starting Ray")
     import ray

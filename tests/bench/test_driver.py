@@ -41,10 +41,9 @@ def keys(*labels):
     return {found[label] for label in labels}
 
 
-@EITHER
-def test_everything_runs_once_and_a_second_run_does_nothing(tmp_path, local):
+def test_everything_runs_once_and_a_second_run_does_nothing(tmp_path):
     store = Store(tmp_path / "store")
-    state = go(store, local=local)
+    state = go(store, local=True)
     assert store.done() == state.done == {cell.key for cell in fakes.smoke()}
     again = driver.schedule(fakes.smoke(), store)
     assert again.over
@@ -52,27 +51,25 @@ def test_everything_runs_once_and_a_second_run_does_nothing(tmp_path, local):
     def never():
         raise AssertionError("a session was opened although nothing was left to do")
 
-    driver.run(again, store, never, progress=Progress(again), workers=Workers(), local=local)
+    driver.run(again, store, never, progress=Progress(again), workers=Workers(), local=True)
 
 
-@EITHER
-def test_a_cell_that_raises_blocks_only_what_needs_it_and_is_tried_again(tmp_path, local):
+def test_a_cell_that_raises_blocks_only_what_needs_it_and_is_tried_again(tmp_path):
     store = Store(tmp_path / "store")
-    state = go(store, local=local, trouble={"nonlinear numbers seed 0": "raise"})
+    state = go(store, local=True, trouble={"nonlinear numbers seed 0": "raise"})
     assert state.failed == dict.fromkeys(keys("nonlinear numbers seed 0"), "planted")
     assert set(state.blocked) == keys("nonlinear/task_arithmetic seed 0", "nonlinear/ties seed 0")
     assert len(store.done()) == 6
     assert store.failed() == keys("nonlinear numbers seed 0")
-    state = go(store, local=local)
+    state = go(store, local=True)
     assert state.before == 6
     assert len(store.done()) == 9
     assert store.failed() == set()
 
 
-@EITHER
-def test_a_cell_that_hangs_fails_at_its_time_limit(tmp_path, local):
+def test_a_cell_that_hangs_fails_at_its_time_limit(tmp_path):
     store = Store(tmp_path / "store")
-    state = go(store, local=local, trouble={"zero-shot": "hang"}, workers=Workers(2, cell_timeout=0.5))
+    state = go(store, local=True, trouble={"zero-shot": "hang"}, workers=Workers(2, cell_timeout=0.5))
     assert set(state.failed) == keys("zero-shot")
     assert state.failed[next(iter(state.failed))].startswith("cell ran longer than 0.5 s")
     assert len(store.done()) == 8
@@ -114,28 +111,50 @@ def test_an_expert_whose_vector_was_lost_is_trained_again_only_if_needed(tmp_pat
 
 @pytest.mark.slow
 @pytest.mark.timeout(240)
-def test_a_killed_worker_is_tried_again_and_one_that_always_dies_is_a_failure(tmp_path):
-    scars = tmp_path / "scars"
-    scars.mkdir()
-    store = Store(tmp_path / "store")
-    trouble = {"nonlinear digits seed 0": "die", "att+orthoreg/ties seed 0": "die always"}
-    state = go(store, local=False, trouble=trouble, scars=scars)
-    assert len(store.done()) == 8
-    assert set(state.failed) == store.failed() == keys("att+orthoreg/ties seed 0")
-    assert "its process died 4 times" in store.read_failure(next(iter(state.failed)))["error"]
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(240)
-def test_a_worker_that_does_not_hear_its_time_limit_is_killed(tmp_path, monkeypatch):
+def test_every_kind_of_trouble_in_one_ray_run(tmp_path, monkeypatch):
+    """A worker that dies is tried again; what always dies, raises, hangs or does not hear its limit is a failure."""
     from bench.driver import trials
 
     monkeypatch.setattr(trials, "GRACE", 3.0)
+    scars = tmp_path / "scars"
+    scars.mkdir()
     store = Store(tmp_path / "store")
-    state = go(store, local=False, trouble={"zero-shot": "deaf"}, workers=Workers(2, cell_timeout=1.0))
-    assert set(state.failed) == store.failed() == keys("zero-shot")
-    assert next(iter(state.failed.values())) == "cell ran longer than 1 s and did not stop; its worker was killed"
-    assert len(store.done()) == 8
+    trouble = {
+        "zero-shot": "deaf",
+        "nonlinear digits seed 0": "die",
+        "nonlinear/task_arithmetic seed 0": "die always",
+        "nonlinear/ties seed 0": "hang",
+        "att+orthoreg numbers seed 0": "raise",
+    }
+    state = go(store, local=False, trouble=trouble, scars=scars, workers=Workers(2, cell_timeout=1.0))
+    label = {cell.key: cell.label for cell in fakes.smoke()}
+    assert {label[key]: error for key, error in state.failed.items()} == {
+        "zero-shot": "cell ran longer than 1 s and did not stop; its worker was killed",
+        "nonlinear/task_arithmetic seed 0": "no worker could run it: its process died 4 times (killed, or crashed in "
+        "native code)",
+        "nonlinear/ties seed 0": "cell ran longer than 1 s; raise --cell-timeout if it should",
+        "att+orthoreg numbers seed 0": "planted",
+    }
+    assert set(state.blocked) == keys("att+orthoreg/task_arithmetic seed 0", "att+orthoreg/ties seed 0")
+    assert {key: store.read_failure(key)["error"] for key in store.failed()} == state.failed
+    assert store.done() == keys("nonlinear digits seed 0", "nonlinear numbers seed 0", "att+orthoreg digits seed 0")
+    state = go(store, local=True)
+    assert state.before == 3
+    assert len(store.done()) == 9
+    assert store.failed() == set()
+
+
+def test_scratch_folders_of_dead_drivers_are_removed(tmp_path):
+    from bench.driver.ray_tune import _scratch
+
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    for name in (f"b{gone.pid}-old", f"b{os.getpid()}-mine", "backup-2024", "b1-init"):
+        (tmp_path / name / "session").mkdir(parents=True)
+    made = _scratch(str(tmp_path))
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
+        [made.name, f"b{os.getpid()}-mine", "backup-2024", "b1-init"]
+    )
 
 
 def test_a_request_that_the_cluster_cannot_satisfy_is_refused_at_once():
@@ -182,8 +201,14 @@ def wait_for(condition, process, seconds=120.0):
         time.sleep(0.02)
 
 
-@EITHER
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["SIGINT", "SIGTERM"])
+@pytest.mark.parametrize(
+    ("local", "number"),
+    [
+        pytest.param(True, signal.SIGINT, id="SIGINT-local"),
+        pytest.param(True, signal.SIGTERM, id="SIGTERM-local"),
+        pytest.param(False, signal.SIGTERM, marks=RAY, id="SIGTERM-ray"),
+    ],
+)
 def test_a_signal_keeps_finished_cells_and_exits_130(tmp_path, local, number):
     store = Store(tmp_path / "store")
     flags = ["--local"] if local else []

@@ -71,7 +71,12 @@ class Nodes:
 
     def replace_second(self) -> None:
         self.cluster.remove_node(self.second, allow_graceful=False)
-        self.second = self.cluster.add_node(**self.node)
+        for attempt in range(3):  # a loaded machine can miss Ray's fixed 30 s
+            with contextlib.suppress(Exception):
+                self.second = self.cluster.add_node(**self.node)
+                return
+            print(f"node did not start, attempt {attempt}")
+        raise AssertionError("no second node could be started")
 
     def close(self) -> None:
         self.cluster.shutdown()
