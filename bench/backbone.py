@@ -39,6 +39,7 @@ class Backbone:
         *,
         device: str = "cpu",
         fast: bool = True,
+        checkpointing: bool = False,
         model: Any = None,
     ) -> None:
         self.card = card
@@ -46,7 +47,7 @@ class Backbone:
         model = model or _create(card)
         self.heads = {d.name: _head(model, card, d).to(self.device) for d in datasets}
         visual = model.visual.to(self.device).eval().requires_grad_(False)
-        self.tower = Tower(visual, fast=fast)
+        self.tower = Tower(visual, fast=fast, checkpointing=checkpointing)
         self.pretrained: dict[str, Tensor] = {name: p.detach() for name, p in visual.named_parameters()}
         self.mean = torch.tensor(card.mean, device=self.device).view(1, 3, 1, 1)
         self.std = torch.tensor(card.std, device=self.device).view(1, 3, 1, 1)
@@ -56,9 +57,11 @@ class Backbone:
         return images.normalise(pixels.to(self.device, non_blocking=True), self.mean, self.std)
 
 
-def load(name: str, datasets: Iterable[DatasetCard], *, device: str = "cpu", fast: bool = True) -> Backbone:
+def load(
+    name: str, datasets: Iterable[DatasetCard], *, device: str = "cpu", fast: bool = True, checkpointing: bool = False
+) -> Backbone:
     """The backbone `name` with pretrained weights and heads; DataError says how to get weights that are not here."""
-    return Backbone(suites.backbone(name), datasets, device=device, fast=fast)
+    return Backbone(suites.backbone(name), datasets, device=device, fast=fast, checkpointing=checkpointing)
 
 
 def untrained(card: BackboneCard, *, device: str = "cpu") -> Backbone:

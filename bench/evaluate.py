@@ -5,13 +5,38 @@ in place. A tangent model is affine in the coefficient, so one forward and one d
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from bench.backbone import Backbone
 from bench.images import Images
+
+HELD = 64
+"""Splits that an evaluator keeps in mind; a suite of eight tasks has 26."""
+
+PIECE = 1024
+"""Images that are copied to a GPU at once."""
+
+
+@dataclass(frozen=True)
+class OnDevice:
+    """One split on a device: `pixels` uint8 [rows, 3, size, size], `labels` int64 [rows]."""
+
+    pixels: Tensor
+    labels: Tensor
+
+    @classmethod
+    def of(cls, images: Images, device: torch.device) -> "OnDevice":
+        """A copy of the images, in pieces that need little memory on the way."""
+        with torch.inference_mode(False):  # training reads the same tensors
+            pixels = torch.empty(images.pixels.shape, dtype=torch.uint8, device=device)
+            for i in range(0, len(images), PIECE):
+                pixels[i : i + PIECE] = to_device(images.pixels[i : i + PIECE].copy(), device)
+            return cls(pixels, torch.from_numpy(images.labels.copy()).to(device))
 
 
 @dataclass(frozen=True)
@@ -20,6 +45,9 @@ class Evaluator:
 
     backbone: Backbone
     batch_size: int = 256
+    resident: float = 0.0
+    """Share of the free memory of a GPU in which images may stay between batches and calls."""
+    _held: dict[int, tuple[Images, Images | OnDevice]] = field(default_factory=dict, repr=False, compare=False)
 
     @torch.inference_mode()
     def correct(self, params: Mapping[str, Tensor], images: Images, head: Tensor) -> Tensor:
@@ -55,10 +83,24 @@ class Evaluator:
 
     def batches(self, images: Images) -> Iterator[tuple[Tensor, Tensor]]:
         """Normalised pixels and labels, batch by batch, on the backbone's device."""
+        device, found = self.backbone.device, self.near(images)
         for i in range(0, len(images), self.batch_size):
             rows = slice(i, i + self.batch_size)
-            pixels = torch.from_numpy(images.pixels[rows].copy())
-            yield self.backbone.normalise(pixels), torch.from_numpy(images.labels[rows].copy()).to(self.backbone.device)
+            if isinstance(found, OnDevice):
+                yield self.backbone.normalise(found.pixels[rows]), found.labels[rows]
+            else:
+                pixels, labels = (to_device(a[rows].copy(), device) for a in (found.pixels, found.labels))
+                yield self.backbone.normalise(pixels), labels
+
+    def near(self, images: Images) -> "Images | OnDevice":
+        """The images on the backbone's GPU as uint8 when they fit into its share of the memory, else as they are."""
+        if id(images) not in self._held:
+            fits = images.pixels.nbytes <= self.resident * free_memory(self.backbone.device)
+            found = OnDevice.of(images, self.backbone.device) if fits else images
+            self._held[id(images)] = images, found  # with the images, so that their id stays theirs
+            while len(self._held) > HELD:
+                del self._held[next(iter(self._held))]
+        return self._held[id(images)][1]
 
 
 class Scaled:
@@ -78,6 +120,17 @@ class Scaled:
         for name, tensor in self._merged.items():
             torch.add(self._pretrained[name], tensor, alpha=scaling, out=self._params[name])
         return self._params
+
+
+def to_device(array: NDArray[Any], device: torch.device) -> Tensor:
+    """A tensor of an array's own copy; to a GPU through pinned memory, so that the processor need not wait."""
+    tensor = torch.from_numpy(array)
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free on a GPU; 0 on a CPU, whose memory is where images are anyway."""
+    return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else 0
 
 
 def predict(features: Tensor, head: Tensor) -> Tensor:

@@ -103,8 +103,8 @@ def train(
     done = trainer.restore(checkpoint.load()) if checkpoint else 0
     for step in range(done, recipe.steps):
         rows = order[step]
-        batch = normalise(_take(images, rows).to(device), shift, spread)
-        trainer.step(step, batch, targets[rows].to(device))
+        batch = normalise(_to(_take(images, rows), device), shift, spread)
+        trainer.step(step, batch, _to(targets[rows], device))
         finished = step + 1
         if finished % LOOK_EVERY == 0 or finished == recipe.steps:
             trainer.look(finished)
@@ -277,6 +277,13 @@ def _labels(images: Any, labels: Any, head: Tensor) -> Tensor:
 def _take(images: Any, rows: Tensor) -> Tensor:
     """The named rows, from a tensor or from an array (indexing copies, so a read-only map stays untouched)."""
     return images[rows.to(images.device)] if isinstance(images, Tensor) else torch.from_numpy(images[rows.numpy()])
+
+
+def _to(tensor: Tensor, device: str | torch.device) -> Tensor:
+    """To a GPU through pinned memory, so that the next batch is read while this one computes."""
+    if torch.device(device).type != "cuda" or tensor.is_cuda:
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def _regularizer(name: str) -> Regularizer | None:

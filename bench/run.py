@@ -27,6 +27,7 @@ from bench.kinds import addition, disentangle, expert, geometry, imported, negat
 from bench.kinds.rows import Found
 from bench.merge import Vectors
 from bench.records import Record
+from bench.runtime import Runtime
 from bench.store import Store
 
 RUNNERS: dict[str, Callable[..., Found]] = {
@@ -41,18 +42,6 @@ RUNNERS: dict[str, Callable[..., Found]] = {
     "variant": strength.run_variant,
     "strength": strength.run,
 }
-
-
-@dataclass(frozen=True)
-class Runtime:
-    """How and where cells run. Nothing here changes a result, so nothing here is part of a key."""
-
-    store: str
-    device: str = "cpu"
-    threads: int = 1
-    include: tuple[str, ...] = ()
-    batch_size: int = 100
-    fast: bool = True
 
 
 @dataclass(frozen=True)
@@ -71,7 +60,9 @@ class Session:
 
     def __init__(self, runtime: Runtime) -> None:
         torch.set_num_threads(runtime.threads)
-        torch.use_deterministic_algorithms(True, warn_only=True)
+        if runtime.deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+        torch.use_deterministic_algorithms(runtime.deterministic, warn_only=True)
         self.runtime = runtime
         self.store = Store(runtime.store)
         self.registry = registry.load(runtime.include)
@@ -112,8 +103,11 @@ class Session:
         if cell.backbone not in self._evaluators:
             suite = suites.load(cell.suite)
             datasets = [suite.card(task) for task in (*suite.tasks, suite.control)]
-            base = backbone.load(cell.backbone, datasets, device=self.runtime.device, fast=self.runtime.fast)
-            self._evaluators[cell.backbone] = Evaluator(base, self.runtime.batch_size)
+            how = self.runtime
+            base = backbone.load(
+                cell.backbone, datasets, device=how.device, fast=how.fast, checkpointing=how.checkpointing
+            )
+            self._evaluators[cell.backbone] = Evaluator(base, how.batch_size, how.resident)
         found = self._evaluators[cell.backbone]
         if found.backbone.card.fingerprint != cell.backbone_fingerprint:
             raise BenchError(f"backbone {cell.backbone} has changed since this cell was planned; plan again")

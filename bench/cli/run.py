@@ -2,6 +2,7 @@
 
 import sys
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -24,6 +25,7 @@ from bench.cli.options import (
     select,
     shown,
 )
+from bench.runtime import parse
 
 if TYPE_CHECKING:
     from bench.cells import Cell
@@ -37,6 +39,11 @@ AddressOption = Annotated[str, typer.Option("--address", help="Join a Ray cluste
 DeviceOption = Annotated[Literal["cpu", "cuda"], typer.Option("--device", help="Where cells compute.")]
 FractionOption = Annotated[float, typer.Option("--gpu-fraction", help="Share of a GPU for each cell; 0: one half.")]
 TimeoutOption = Annotated[float, typer.Option("--cell-timeout", help="Seconds after which a cell fails; 0: never.")]
+
+RuntimeOption = Annotated[
+    list[str] | None,
+    typer.Option("--runtime", help="NAME=VALUE: batch_size, checkpointing, deterministic, resident or fast."),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -60,6 +67,7 @@ def run(
     device: DeviceOption = "cpu",
     gpu_fraction: FractionOption = 0.0,
     cell_timeout: TimeoutOption = 0.0,
+    runtime: RuntimeOption = None,
     json: JsonOption = False,
 ) -> int:
     """Run the cells of a grid that are not done.
@@ -71,7 +79,8 @@ def run(
 
     chosen = select(grid, suite, seeds, methods, operators, backbones, include, store)
     asked = Workers(workers, device, gpu_fraction, address, cell_timeout=cell_timeout)
-    return _execute(chosen.cells, store, asked, absolute(include), local, json, {"grid": grid, "suite": chosen.suite})
+    about = {"grid": grid, "suite": chosen.suite}
+    return _execute(chosen.cells, store, asked, absolute(include), local, json, about, parse(runtime))
 
 
 def retry(
@@ -84,6 +93,7 @@ def retry(
     device: DeviceOption = "cpu",
     gpu_fraction: FractionOption = 0.0,
     cell_timeout: TimeoutOption = 0.0,
+    runtime: RuntimeOption = None,
     json: JsonOption = False,
 ) -> int:
     """Run failed cells again.
@@ -102,7 +112,7 @@ def retry(
     order = {"zeroshot": 0, "expert": 1, "imported": 1}
     cells.sort(key=lambda cell: order.get(cell.kind, 2))
     asked = Workers(workers, device, gpu_fraction, address, cell_timeout=cell_timeout)
-    return _execute(cells, store, asked, absolute(include), local, json, {})
+    return _execute(cells, store, asked, absolute(include), local, json, {}, parse(runtime))
 
 
 def _execute(
@@ -113,15 +123,21 @@ def _execute(
     local: bool,
     json: bool,
     asked: dict[str, Any],
+    how: dict[str, Any],
 ) -> int:
     started = time.monotonic()
-    state, store = execute(cells, where, workers, include, local)
+    state, store = execute(cells, where, workers, include, local, how)
     _report(state, store, time.monotonic() - started, json, asked)
     return 1 if state.failed or state.blocked else 0
 
 
 def execute(
-    cells: "list[Cell]", where: str, workers: "Workers", include: tuple[str, ...], local: bool
+    cells: "list[Cell]",
+    where: str,
+    workers: "Workers",
+    include: tuple[str, ...],
+    local: bool,
+    how: Mapping[str, Any] | None = None,
 ) -> "tuple[Schedule, Store]":
     """Run what of the cells is not done; what became of each, and the store they are in."""
     import functools
@@ -142,6 +158,7 @@ def execute(
     for name in sorted({cell.suite for cell in pending}):
         preflight.require(suites.load(name), [cell for cell in pending if cell.suite == name])
     runtime = {"store": store.url, "device": workers.device, "threads": workers.threads, "include": include}
+    runtime |= how or {}
     signal.signal(signal.SIGTERM, _terminate)
     try:
         driver.run(

@@ -20,7 +20,7 @@ def run(cell: Finetune, session: "Session") -> Found:
         base.tower,
         base.pretrained,
         head,
-        train.pixels,
+        evaluator.near(train).pixels,
         train.labels,
         cell.recipe,
         method=method,

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from methods.tower import dual, reference, vit
@@ -28,10 +29,12 @@ class Tower:
     calls differ. Parameter names are those of `visual.named_parameters()`.
 
     `fast` says which implementation is in use: hand-written where the architecture is recognised, unless switched off.
+    `checkpointing` trades time for memory on the fast path: a backward pass computes each block's activations again.
     """
 
-    def __init__(self, visual: nn.Module, *, fast: bool = True) -> None:
+    def __init__(self, visual: nn.Module, *, fast: bool = True, checkpointing: bool = False) -> None:
         self.module = visual.eval()
+        self.checkpointing = checkpointing
         self.layout: Layout | None = recognise(visual) if fast else None
 
     @property
@@ -44,7 +47,7 @@ class Tower:
         Differentiable in `params`. A parameter that is missing from `params` is an error on the fast path.
         """
         if self.layout is not None:
-            return vit.features(self.layout, params, pixels)
+            return vit.features(self.layout, params, pixels, checkpointing=self.checkpointing)
         return reference.features(self.module, params, pixels)
 
     def dual(
@@ -60,6 +63,10 @@ class Tower:
         unknown = sorted(set(tangent) - set(params))
         if unknown:
             raise ValueError(f"dual: the tangent names {unknown[0]!r}, which is no parameter of this tower")
+        if self.layout is not None and self.checkpointing and torch.is_grad_enabled():
+            value = self(params, pixels)
+            with torch.no_grad():
+                return value, dual.features(self.layout, params, tangent, pixels)[1]
         if self.layout is not None:
             return dual.features(self.layout, params, tangent, pixels)
         return reference.dual(self.module, params, tangent, pixels)

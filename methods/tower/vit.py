@@ -15,6 +15,7 @@ from collections.abc import Mapping
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from methods.tower.layout import Layout
 
@@ -22,8 +23,11 @@ from methods.tower.layout import Layout
 QUICK = 1.702
 
 
-def features(layout: Layout, params: Mapping[str, Tensor], pixels: Tensor) -> Tensor:
-    """Features `[batch, embed]` of `pixels` `[batch, 3, height, width]` at `params`."""
+def features(layout: Layout, params: Mapping[str, Tensor], pixels: Tensor, *, checkpointing: bool = False) -> Tensor:
+    """Features `[batch, embed]` of `pixels` `[batch, 3, height, width]` at `params`.
+
+    `checkpointing` keeps only the input of each block for the backward pass and computes the rest again there.
+    """
     rows = F.linear(patches(layout, pixels), params["conv1.weight"].flatten(1))
     x = torch.cat([params["class_embedding"].expand(len(rows), 1, -1).to(rows.dtype), rows], dim=1)
     x = x + params["positional_embedding"]
@@ -31,7 +35,11 @@ def features(layout: Layout, params: Mapping[str, Tensor], pixels: Tensor) -> Te
         x = norm(layout, x, params, "ln_pre")
     for index in range(layout.layers):
         last = index == layout.layers - 1 and layout.pool == "tok"
-        x = block(layout, x, params, f"transformer.resblocks.{index}.", first_only=last)
+        at = f"transformer.resblocks.{index}."
+        if checkpointing and torch.is_grad_enabled():
+            x = checkpoint(block, layout, x, params, at, first_only=last, use_reentrant=False, preserve_rng_state=False)
+        else:
+            x = block(layout, x, params, at, first_only=last)
     return pool(layout, x, params) @ params["proj"]
 
 

@@ -1,0 +1,60 @@
+"""How and where cells run. Nothing here changes what is computed, so nothing here is part of a key. No torch.
+
+On a GPU, `deterministic` asks torch for kernels that give the same bits every time (`CUBLAS_WORKSPACE_CONFIG` is set
+for it); without it some reductions add in another order from run to run. On one thread of a CPU every run gives the
+same bits anyway.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import Any
+
+from bench.errors import BenchError, UnknownName
+
+CHOOSABLE = ("batch_size", "checkpointing", "deterministic", "resident", "fast")
+"""What `bench run --runtime NAME=VALUE` sets; the others have options of their own."""
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """Run-time choices, as plain values that travel to workers."""
+
+    store: str
+    device: str = "cpu"
+    threads: int = 1
+    include: tuple[str, ...] = ()
+    batch_size: int = 100
+    """Images at once in evaluation."""
+    fast: bool = True
+    """The hand-written tower where the architecture allows; otherwise open_clip's own modules."""
+    deterministic: bool = True
+    checkpointing: bool = False
+    """Recompute each block in the backward pass: less memory, about a third more time."""
+    resident: float = 0.25
+    """Share of the free memory of a GPU in which uint8 images may stay, so that they travel to it once."""
+
+
+def parse(given: Iterable[str] | None) -> dict[str, Any]:
+    """`["checkpointing=true", "batch_size=256"]` -> {"checkpointing": True, "batch_size": 256}; BenchError if wrong."""
+    found: dict[str, Any] = {}
+    kinds = {f.name: type(f.default) for f in fields(Runtime)}
+    for text in given or ():
+        name, _, value = text.partition("=")
+        if name not in CHOOSABLE:
+            raise UnknownName("run-time option", name, CHOOSABLE)
+        found[name] = _value(name, value.strip().lower(), kinds[name])
+    return found
+
+
+def _value(name: str, text: str, kind: type) -> Any:
+    if kind is bool and text in ("true", "false"):
+        return text == "true"
+    try:
+        if kind is int and int(text) >= 1:
+            return int(text)
+        if kind is float and 0 <= float(text) <= 1:
+            return float(text)
+    except ValueError:
+        pass
+    wanted = {bool: "true or false", int: "a whole number, at least 1", float: "a number from 0 to 1"}[kind]
+    raise BenchError(f"--runtime {name}={text}: give {wanted}")
