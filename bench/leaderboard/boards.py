@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from bench import stats, tables
+from bench.disentanglement import disentanglement
 from bench.leaderboard import extras
 from bench.lines import Line, difference
 from bench.metrics import COMMON_REFERENCE
@@ -55,7 +56,7 @@ def build(rows: pa.Table, cells: pa.Table, suite: str | None = None) -> dict[str
         "curves": extras.curves(rows, lines),
         "subsets": extras.subsets(rows, lines),
         "geometry": extras.geometry(lines),
-        "disentanglement": extras.disentanglement(lines),
+        "disentanglement": [e for e in disentanglement(cells) if e["suite"] == lines.suite],
         "strengths": extras.strengths(rows, cells, lines),
         "notes": _notes(lines, boards),
         "sources": _sources(lines),

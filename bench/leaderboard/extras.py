@@ -107,30 +107,6 @@ def geometry(lines: Lines) -> list[Found]:
     return maps
 
 
-def disentanglement(lines: Lines) -> list[Found]:
-    """Weight-disentanglement error on the square of coefficients, mean over measured pairs of tasks and seeds."""
-    found: dict[tuple[str, str, str], list[Mapping[str, Any]]] = defaultdict(list)
-    for cell in lines.cells.values():
-        identity, metrics = cell["identity"], cell["metrics"]
-        if identity.get("suite") == lines.suite and identity.get("kind") == "disentangle" and "error" in metrics:
-            found[identity["backbone"], identity["finetuning"], identity.get("mode", "")].append(metrics)
-    maps = []
-    for (backbone, finetuning, mode), measured in sorted(found.items()):
-        same = [m for m in measured if m["coefficients"] == measured[0]["coefficients"]]
-        error = np.mean([m["error"] for m in same], axis=0)
-        maps.append(
-            {
-                "finetuning": finetuning,
-                "backbone": backbone,
-                "mode": mode,
-                "coefficients": measured[0]["coefficients"],
-                "error": [[round(float(v), 4) for v in row] for row in error],
-                "measured": len(same),
-            }
-        )
-    return maps
-
-
 def strengths(rows: pa.Table, cells: pa.Table, lines: Lines) -> list[Found]:
     """Accuracy against lambda, the value that validation chose, and what the search cost; see `bench.sensitivity`."""
     found = []

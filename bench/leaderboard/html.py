@@ -148,7 +148,8 @@ def _off_diagonal(matrix: Sequence[Sequence[float]]) -> list[float]:
 
 def _square(entry: Mapping[str, Any], worst: float) -> Markup:
     mode = f", {entry['mode']}" if entry["mode"] else ""
-    return svg.square(entry["error"], entry["coefficients"], f"{entry['finetuning']}{mode}", worst)
+    title = f"{entry['finetuning']}{mode}: {entry['searched_error']:.3f}"
+    return svg.square(entry["error"], entry["coefficients"], title, worst)
 
 
 def _heat(entry: Mapping[str, Any], deepest: float) -> Markup:

@@ -188,7 +188,9 @@ def test_post_hoc_disentanglement_and_strengths_have_their_own_views():
     sample.add("posthoc", alone + linear, finetuning="att", operator="ties", experts=experts)
     for pair, error in enumerate(([[0.0, 0.2], [0.4, 0.6]], [[0.0, 0.4], [0.0, 1.0]])):
         metrics = {"tasks": list(TASKS[:2]), "coefficients": [0.0, 1.0], "error": error}
-        sample.add(f"pair-{pair}", [], metrics, kind="disentangle", finetuning="att", mode="", experts=experts[:2])
+        sample.add(
+            f"pair-{pair}", [], metrics, kind="disentangle", finetuning="att", mode="", seed=pair, experts=experts[:2]
+        )
     for strength, skill in ((0.1, 0.4), (1.0, 0.7)):
         common = {**merged, "options": json.dumps({"strength": strength})}
         rows = [sample.row("strength", t, skill, split=s, **common) for t in TASKS for s in ("validation", "test")]
@@ -198,7 +200,7 @@ def test_post_hoc_disentanglement_and_strengths_have_their_own_views():
     mean = sum(r["correct"] / r["total"] for r in linear) / 3
     assert (row["name"], row["accuracy"]) == ("att/ties", tables.percent(mean))
     (square,) = page["disentanglement"]
-    assert square["error"] == [[0.0, 0.3], [0.2, 0.8]]
+    assert (square["error"], square["searched_error"]) == ([[0.0, 0.3], [0.2, 0.8]], 0.325)
     (curve,) = page["strengths"]
     assert [p["strength"] for p in curve["curve"]] == [0.1, 1.0]
     assert curve["chosen"] == 1.0
@@ -488,7 +490,7 @@ def test_every_view_can_be_drawn_to_a_file_without_a_date(tmp_path):
     metrics = {"tasks": list(TASKS), "cosine": [[1.0, 0.1, 0.2], [0.1, 1.0, -0.3], [0.2, -0.3, 1.0]]}
     sample.add("geometry", [], metrics, kind="geometry", finetuning="att")
     square = {"tasks": list(TASKS[:2]), "coefficients": [0.0, 1.0], "error": [[0.0, 0.2], [0.4, 0.6]]}
-    sample.add("pair", [], square, kind="disentangle", finetuning="att", mode="")
+    sample.add("pair", [], square, kind="disentangle", finetuning="att", mode="", seed=0)
     merged = {"finetuning": "att", "operator": "ties", "seed": 0, "tasks": "+".join(TASKS)}
     rows = [
         sample.row("strength", t, 0.5, options='{"strength":1.0}', split=s, **merged)
