@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from bench.augment import boxes, crop
 from bench.errors import BenchError, UnknownName
 from bench.images import normalise
 from bench.recipes import Recipe
@@ -103,8 +104,10 @@ def train(
     done = trainer.restore(checkpoint.load()) if checkpoint else 0
     for step in range(done, recipe.steps):
         rows = order[step]
-        batch = normalise(_to(_take(images, rows), device), shift, spread)
-        trainer.step(step, batch, _to(targets[rows], device))
+        pixels = _to(_take(images, rows), device)
+        if recipe.augment == "crop":
+            pixels = crop(pixels, boxes(len(rows), pixels.shape[-1], generator(seed, "finetune crop", step)))
+        trainer.step(step, normalise(pixels, shift, spread), _to(targets[rows], device))
         finished = step + 1
         if finished % LOOK_EVERY == 0 or finished == recipe.steps:
             trainer.look(finished)

@@ -10,6 +10,7 @@ Form = Literal["frobenius", "squared"]
 Precision = Literal["float32", "bfloat16"]
 Penalised = Literal["matrices", "layers"]
 PenaltyPrecision = Literal["float32", "mixed"]
+Augment = Literal["none", "crop"]
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Recipe:
     label_smoothing: float = 0.0
     precision: Precision = "float32"
     """Of the forward and backward products; weights, optimiser and losses stay float32."""
+    augment: Augment = "none"
+    """`crop`: random crops of 90 to 100 % of each training image (`bench.augment`), as in the released code."""
 
     strength: float = 0.0
     """Lambda: the weight of the regulariser. Means different things under the two forms and at different widths."""
@@ -67,6 +70,7 @@ class Recipe:
                 "a number, at least 0 and below 1",
             ),
             "precision": (self.precision in ("float32", "bfloat16"), "'float32' or 'bfloat16'"),
+            "augment": (self.augment in ("none", "crop"), "'none' or 'crop'"),
             "strength": (_number(self.strength) and self.strength >= 0, "a number, at least 0"),
             "form": (self.form in ("frobenius", "squared"), "'frobenius' or 'squared'"),
             "penalised": (self.penalised in ("matrices", "layers"), "'matrices' or 'layers'"),

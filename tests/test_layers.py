@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ORDER = [
     {"errors"},
-    {"recipes", "runtime", "records", "cards", "cells", "metrics", "weights", "tensorfile", "suites", "catalogue"},
+    {"recipes", "augment", "runtime", "records", "cards", "cells", "metrics", "weights", "tensorfile", "suites", "catalogue"},
     {"store"},
     {"results", "grid", "experiments", "sensitivity", "disentanglement", "schedule", "images", "preflight", "costs", "sources", "mini8", "stats", "backbone", "checkpoints", "contract", "merge_files", "geometry"},
     {"finetune", "merge", "evaluate", "supply", "lines", "resume", "tables", "registry", "search"},

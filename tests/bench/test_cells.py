@@ -24,7 +24,7 @@ def test_recipe_defaults_are_pinned() -> None:
     """Keys leave out what is at its default: a changed default must raise KEY_VERSION."""
     pinned = {
         "weight_decay": 0.1, "warmup_steps": 0, "clip": 1.0, "betas": [0.9, 0.999], "label_smoothing": 0.0,
-        "precision": "float32", "strength": 0.0, "form": "frobenius", "penalised": "matrices",
+        "precision": "float32", "augment": "none", "strength": 0.0, "form": "frobenius", "penalised": "matrices",
         "penalty_precision": "float32", "sketch": 0, "rank": 8, "alpha": 8.0,
     }  # fmt: skip
     assert RECIPE_DEFAULTS == pinned

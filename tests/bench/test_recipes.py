@@ -23,6 +23,7 @@ from bench.recipes import Recipe
         ("betas", (0.9,), "two numbers, at least 0 and below 1"),
         ("label_smoothing", 1.0, "a number, at least 0 and below 1"),
         ("precision", "float16", "'float32' or 'bfloat16'"),
+        ("augment", "flip", "'none' or 'crop'"),
         ("strength", -1.0, "a number, at least 0"),
         ("form", "cubed", "'frobenius' or 'squared'"),
         ("penalised", "all", "'matrices' or 'layers'"),
