@@ -196,9 +196,21 @@ def main() -> None:
     def report(name: str, row: dict[str, Any]) -> None:
         rows[name] = row
         print(f"{name:28s}", *(f"{key}={value}" for key, value in row.items()), flush=True)
+        text = json.dumps({"setting": setting, "rows": rows}, indent=1)
+        asked.out.write_text(text + "\n", encoding="utf-8")  # after every row: a run cut short is not lost
 
+    asked.out.parent.mkdir(parents=True, exist_ok=True)
     tower = vectors(shapes(asked.layers, WIDTH, outside=True))
-    parameters = sum(x.numel() for x in tower[0].values())
+    block = vectors(shapes(1, asked.spectral_width, outside=False))
+    setting = {
+        "tasks": TASKS,
+        "parameters": sum(x.numel() for x in tower[0].values()),
+        "spectral_parameters": sum(x.numel() for x in block[0].values()),
+        "threads": 1,
+        "processor": platform.machine(),
+        "torch": torch.__version__,
+        "wudi_steps": WUDI_STEPS,
+    }
     MERGING["ties"].merge([{"w": torch.randn(100, 100)}] * 2)  # first calls load code
     read, _, _ = measure(lambda: sum(float(x.sum()) for v in tower for x in v.values()))
     report("read every byte once", {"seconds": round(read, 4)})
@@ -210,23 +222,11 @@ def main() -> None:
             row = compare(name, tower, reference, 1) | {"difference": None}  # other rescaling, other scope
             report(f"{name} (mergekit)", row)
     tower.clear()
-    block = vectors(shapes(1, asked.spectral_width, outside=False))
     for name, reference in SPECTRAL.items():
         if not only or name in only:
             report(name, compare(name, block, reference, 1))
     if not only:
         report("shared decompositions", sharing(block, SPECTRAL))
-    facts = {
-        "tasks": TASKS,
-        "parameters": parameters,
-        "spectral_parameters": sum(x.numel() for x in block[0].values()),
-        "threads": 1,
-        "processor": platform.machine(),
-        "torch": torch.__version__,
-        "wudi_steps": WUDI_STEPS,
-    }
-    asked.out.parent.mkdir(parents=True, exist_ok=True)
-    asked.out.write_text(json.dumps({"setting": facts, "rows": rows}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -7,16 +7,21 @@ in sequence; on independent experts, as here, published results are lower (71.1 
 """
 
 import torch
-from torch import Tensor
 
 from methods.operator import SUMS, Operator
-from methods.vectors import per_tensor
+from methods.vectors import TaskVector, Vectors, chunks
 
 
-@per_tensor
-def merge(deltas: Tensor) -> Tensor:
-    high, low = deltas.amax(dim=0), deltas.amin(dim=0)
-    return torch.where(high >= -low, high, low)
+def merge(vectors: Vectors) -> TaskVector:
+    merged: TaskVector = {}
+    for name in vectors[0]:
+        out, start = torch.empty_like(vectors[0][name]).reshape(-1), 0
+        for piece in chunks(vectors, name):
+            high, low = piece.amax(dim=0), piece.amin(dim=0)
+            out[start : start + len(high)] = torch.where(high >= -low, high, low)
+            start += len(high)
+        merged[name] = out.view(vectors[0][name].shape)
+    return merged
 
 
 OPERATOR = Operator(
