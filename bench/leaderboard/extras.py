@@ -33,7 +33,8 @@ def effects(lines: Lines) -> list[Found]:
         plain = complete.get((backbone, board, method, operator))
         if regulariser and plain is not None:
             pairs[backbone, regulariser].append((method, operator, line, plain))
-    return [_effect(lines, backbone, regulariser, found) for (backbone, regulariser), found in sorted(pairs.items())]
+    maps = [_effect(lines, backbone, regulariser, found) for (backbone, regulariser), found in sorted(pairs.items())]
+    return [found for found in maps if found["cells"]]
 
 
 def _effect(lines: Lines, backbone: str, regulariser: str, pairs: Sequence[tuple[str, str, Line, Line]]) -> Found:

@@ -95,8 +95,8 @@ def _tabs(found: Mapping[str, Any], boards: Sequence[Mapping[str, Any]], rows: S
 
 
 def _effect(effect: Mapping[str, Any]) -> dict[str, Any]:
-    """The map with its cells by place and a colour strength: 1 for the largest difference."""
-    largest = max((abs(c["difference"]) for c in effect["cells"]), default=0.0) or 1.0
+    """The map with its cells by place and a colour strength: 1 for the largest difference, or for a point if less."""
+    largest = max([1.0, *(abs(c["difference"]) for c in effect["cells"])])
     cells = [{**c, "strength": abs(c["difference"]) / largest} for c in effect["cells"]]
     at: dict[tuple[str, str], Any] = {(m, o): None for m in effect["methods"] for o in effect["operators"]}
     at |= {(c["method"], c["operator"]): c for c in cells}

@@ -55,7 +55,7 @@ def _effect(figure: Any, page: Page) -> bool:
         1.8 * len(effects) + 0.9 * sum(len(e["methods"]) for e in effects),
         1.4 + 0.3 * max(len(e["operators"]) for e in effects),
     )
-    largest = max(abs(c["difference"]) for e in effects for c in e["cells"]) or 1.0
+    largest = max([1.0, *(abs(c["difference"]) for e in effects for c in e["cells"])])
     for axes, effect in zip(figure.subplots(1, len(effects), squeeze=False)[0], effects, strict=True):
         at = {(c["operator"], c["method"]): c for c in effect["cells"]}
         values = [
