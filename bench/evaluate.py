@@ -96,7 +96,7 @@ class Evaluator:
         """The images on the backbone's GPU as uint8 when they fit into its share of the memory, else as they are."""
         if id(images) not in self._held:
             fits = images.pixels.nbytes <= self.resident * free_memory(self.backbone.device)
-            found = OnDevice.of(images, self.backbone.device) if fits else images
+            found: Images | OnDevice = OnDevice.of(images, self.backbone.device) if fits else images
             self._held[id(images)] = images, found  # with the images, so that their id stays theirs
             while len(self._held) > HELD:
                 del self._held[next(iter(self._held))]
