@@ -10,9 +10,12 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ORDER = [
     {"errors"},
-    {"recipes", "augment", "runtime", "records", "cards", "cells", "metrics", "weights", "tensorfile", "suites", "catalogue"},
+    set("recipes augment runtime records cards cells metrics weights tensorfile suites catalogue".split()),
     {"store"},
-    {"results", "grid", "experiments", "sensitivity", "disentanglement", "schedule", "images", "preflight", "costs", "sources", "mini8", "stats", "backbone", "checkpoints", "contract", "merge_files", "geometry"},
+    set(
+        "results grid experiments sensitivity disentanglement schedule images preflight costs sources mini8 stats "
+        "backbone checkpoints contract merge_files geometry".split()
+    ),
     {"finetune", "merge", "evaluate", "supply", "lines", "resume", "tables", "registry", "search"},
     {"kinds", "compare", "leaderboard"},
     {"run"},
@@ -27,7 +30,7 @@ HOMES = {
     "sklearn": set(),
 }
 LAZY = {"registry"}
-"""Modules that a lower one may import inside a function: user plug-ins bring torch with them only when there are any."""
+"""Modules that a lower one may import inside a function: plug-ins bring torch only when there are any."""
 
 
 def modules() -> dict[str, Path]:
@@ -112,6 +115,9 @@ def test_no_folder_shadows_hugging_face_datasets() -> None:
 
 
 def test_reading_verbs_import_neither_torch_nor_ray() -> None:
-    code = "import sys, bench.grid, bench.catalogue, bench.tables, bench.compare, bench.schedule; print([m for m in ('torch', 'ray', 'open_clip') if m in sys.modules])"
+    code = (
+        "import sys, bench.grid, bench.catalogue, bench.tables, bench.compare, bench.schedule; "
+        "print([m for m in ('torch', 'ray', 'open_clip') if m in sys.modules])"
+    )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert out.stdout.strip() == "[]"

@@ -9,8 +9,20 @@ from bench.recipes import Recipe
 EXPERT = Finetune(
     "mini8", "mini", "fp", "digits", "card", "att", "orthoreg", 1, Recipe(steps=10, batch_size=4, lr=1e-3), 0
 )
-MERGE = Addition("mini8", "mini", "fp", (("digits", "card"),), (EXPERT.key,), "att+orthoreg", "ties", 1, '{"density":0.2}',
-                 (0.0, 0.5), "validation-tuned", 0)  # fmt: skip
+MERGE = Addition(
+    "mini8",
+    "mini",
+    "fp",
+    (("digits", "card"),),
+    (EXPERT.key,),
+    "att+orthoreg",
+    "ties",
+    1,
+    '{"density":0.2}',
+    (0.0, 0.5),
+    "validation-tuned",
+    0,
+)
 ZERO = ZeroShot("mini8", "mini", "fp", (("digits", "card"),))
 
 
@@ -27,7 +39,7 @@ def test_recipe_defaults_are_pinned() -> None:
         "precision": "float32", "augment": "none", "strength": 0.0, "form": "frobenius", "penalised": "matrices",
         "penalty_precision": "float32", "sketch": 0, "rank": 8, "alpha": 8.0,
     }  # fmt: skip
-    assert RECIPE_DEFAULTS == pinned
+    assert pinned == RECIPE_DEFAULTS
 
 
 def test_an_option_at_its_default_is_not_in_the_key() -> None:

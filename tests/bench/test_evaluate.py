@@ -90,7 +90,7 @@ def test_pretrained_is_never_written(base: Backbone) -> None:
 
 
 def test_a_foreign_parameter_is_refused(base: Backbone) -> None:
-    with pytest.raises(ValueError, match="'visual.extra', which is no parameter"):
+    with pytest.raises(ValueError, match=r"'visual\.extra', which is no parameter"):
         Scaled(base.pretrained, {"visual.extra": torch.zeros(1)})
 
 

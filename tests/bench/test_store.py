@@ -9,9 +9,25 @@ from bench.errors import StoreError
 from bench.records import SCHEMA, Record, pack_bits, unpack_bits
 from bench.store import Store
 
-ROW = {"kind": "expert", "suite": "mini8", "backbone": "mini", "finetuning": "att", "operator": "", "options": "{}",
-       "board": "reference", "protocol": "", "tasks": "digits", "task": "digits", "split": "test", "seed": 0, "scaling": 1.0,
-       "selected": True, "correct": 2, "total": 3, "bits": pack_bits([True, False, True])}  # fmt: skip
+ROW = {
+    "kind": "expert",
+    "suite": "mini8",
+    "backbone": "mini",
+    "finetuning": "att",
+    "operator": "",
+    "options": "{}",
+    "board": "reference",
+    "protocol": "",
+    "tasks": "digits",
+    "task": "digits",
+    "split": "test",
+    "seed": 0,
+    "scaling": 1.0,
+    "selected": True,
+    "correct": 2,
+    "total": 3,
+    "bits": pack_bits([True, False, True]),
+}
 RECORD = Record("ab12", {"kind": "expert"}, (ROW,), {"loss": 0.5}, {"seconds": 1.0})
 
 
