@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from bench.records import CELLS, SCHEMA, Record, pack_bits
 
@@ -132,3 +133,10 @@ class Synthetic:
         for record in self.records:
             store.write(record)
         return store
+
+
+def without(sample: Synthetic, key: str, task: str) -> tuple[pa.Table, pa.Table]:
+    """Tables of a sample without the test row of one task in one cell."""
+    rows, cells = sample.tables()
+    gone = pc.and_(pc.and_(pc.equal(rows["key"], key), pc.equal(rows["task"], task)), pc.equal(rows["split"], "test"))
+    return rows.filter(pc.invert(gone)), cells
