@@ -10,11 +10,10 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ORDER = [
     {"errors"},
-    set("recipes augment runtime records cards cells metrics weights tensorfile suites catalogue".split()),
+    set(["recipes", "augment", "runtime", "records", "cards", "cells", "metrics", "weights", "tensorfile", "suites", "catalogue"]),
     {"store"},
     set(
-        "results grid experiments sensitivity disentanglement schedule images preflight costs sources mini8 stats "
-        "backbone checkpoints contract merge_files geometry".split()
+        ["results", "grid", "experiments", "sensitivity", "disentanglement", "schedule", "images", "preflight", "costs", "sources", "mini8", "stats", "backbone", "checkpoints", "contract", "merge_files", "geometry"]
     ),
     {"finetune", "merge", "evaluate", "supply", "lines", "resume", "tables", "registry", "search"},
     {"kinds", "compare", "leaderboard"},
