@@ -10,18 +10,46 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ORDER = [
     {"errors"},
-    set(["recipes", "augment", "runtime", "records", "cards", "cells", "metrics", "weights", "tensorfile", "suites", "catalogue"]),
+    {
+        "recipes",
+        "augment",
+        "runtime",
+        "records",
+        "cards",
+        "cells",
+        "metrics",
+        "weights",
+        "tensorfile",
+        "suites",
+        "catalogue",
+    },
     {"store"},
-    set(
-        ["results", "grid", "experiments", "sensitivity", "disentanglement", "schedule", "images", "preflight", "costs", "sources", "mini8", "stats", "backbone", "checkpoints", "contract", "merge_files", "geometry"]
-    ),
+    {
+        "results",
+        "grid",
+        "experiments",
+        "sensitivity",
+        "disentanglement",
+        "schedule",
+        "images",
+        "preflight",
+        "costs",
+        "sources",
+        "mini8",
+        "stats",
+        "backbone",
+        "checkpoints",
+        "contract",
+        "merge_files",
+        "geometry",
+    },
     {"finetune", "merge", "evaluate", "supply", "lines", "resume", "tables", "registry", "search"},
     {"kinds", "compare", "leaderboard"},
     {"run"},
     {"progress", "doctor", "slurm", "exchange", "calibrate"},
     {"driver"},
     {"cli"},
-]  # fmt: skip
+]
 HOMES = {
     "open_clip": {"bench.backbone", "bench.mini8"},
     "ray": {"bench.driver", "bench.doctor"},
