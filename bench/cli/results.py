@@ -22,6 +22,7 @@ results = typer.Typer(help="Join and check results.", rich_markup_mode=None)
 def register(app: typer.Typer) -> None:
     """Add the verbs of this file."""
     app.command()(compare)
+    app.command()(plot)
     app.add_typer(leaderboard, name="leaderboard")
     app.add_typer(results, name="results")
 
@@ -68,6 +69,18 @@ def compare(
     from rich.console import Console
 
     Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(comparing.render(found))
+
+
+def plot(
+    what: Annotated[str, typer.Argument(help="What to draw; a wrong name lists what there is.")],
+    out: Annotated[str, typer.Option("--out", help="File to write; its ending chooses svg, pdf or png.")] = "",
+    store: FromOption = "",
+    suite: ResultsSuite = "",
+) -> None:
+    """Draw one view of the leaderboard page to a file."""
+    from bench import leaderboard as boards
+
+    print(boards.plot(source(store, suite), suite or None, what, Path(out or f"{what}.svg")))
 
 
 @leaderboard.command()
