@@ -17,6 +17,7 @@ from methods.vectors import per_tensor
 
 def truncate(delta: Tensor, energy: float, cache: SvdCache | None) -> Tensor:
     """One task's update at the rank that holds `energy` of its nuclear norm, with the whole norm, float64."""
+    cache = cache if cache is not None else SvdCache()  # one decomposition serves both lines
     s = singular_values(delta, cache)
     if not s.any():
         return delta.double()
