@@ -129,6 +129,15 @@ def chunks(vectors: Vectors, name: str, size: int = 1 << 15, stride: int = 1) ->
         yield torch.stack([x[start : start + size] for x in flat])
 
 
+def gram(vectors: Vectors, name: str) -> Tensor:
+    """Inner products between the tasks' tensors `name`, [tasks, tasks] float64, without stacking them."""
+    products = torch.zeros(len(vectors), len(vectors), dtype=torch.float64)
+    for piece in chunks(vectors, name):
+        wide = piece.double()
+        products += wide @ wide.T
+    return products
+
+
 BLOCK = re.compile(r"\.(\d+)\.")
 
 

@@ -15,42 +15,39 @@ import torch
 from torch import Tensor
 
 from methods.operator import MEANS, Operator
-from methods.vectors import TaskVector, Vectors, chunks
+from methods.vectors import TaskVector, Vectors, gram
 
 STOP = 1e-5
 
 
-def coefficients(gram: Tensor, iterations: int) -> Tensor:
+def coefficients(unit: Tensor, iterations: int) -> Tensor:
     """Coefficients [tasks] of the Frechet mean over unit vectors with this Gram matrix; zeros where there is none."""
-    weight = (gram.diagonal() > 0).to(gram.dtype)
+    weight = (unit.diagonal() > 0).to(unit.dtype)
     weight /= weight.sum().clamp(min=1)
-    size = (weight @ gram @ weight).clamp(min=0).sqrt()
+    size = (weight @ unit @ weight).clamp(min=0).sqrt()
     if size < STOP:
         return torch.zeros_like(weight)
     a = weight / size
     for _ in range(iterations):
-        cosine = (gram @ a).clamp(-1, 1)
+        cosine = (unit @ a).clamp(-1, 1)
         angle = cosine.arccos()
         pull = torch.where(angle < STOP, 0.0, weight * angle / angle.sin().clamp(min=STOP))
         g = pull - (pull @ cosine) * a
-        step = (g @ gram @ g).clamp(min=0).sqrt()
+        step = (g @ unit @ g).clamp(min=0).sqrt()
         if step < STOP:
             break
         a = step.cos() * a + step.sin() / step * g
-        a = a / (a @ gram @ a).sqrt()
+        a = a / (a @ unit @ a).sqrt()
     return a
 
 
 def merge(vectors: Vectors, *, iterations: int) -> TaskVector:
     merged: TaskVector = {}
     for name in vectors[0]:
-        gram = torch.zeros(len(vectors), len(vectors), dtype=torch.float64)
-        for piece in chunks(vectors, name):
-            wide = piece.double()
-            gram += wide @ wide.T
-        norms = gram.diagonal().sqrt()
+        products = gram(vectors, name)
+        norms = products.diagonal().sqrt()
         inverse = torch.where(norms > 0, 1 / norms.clamp(min=torch.finfo(torch.float64).tiny), 0.0)
-        unit = gram * inverse * inverse[:, None]
+        unit = products * inverse * inverse[:, None]
         weights = norms.mean() * coefficients(unit, int(iterations)) * inverse
         merged[name] = combine(vectors, name, weights)
     return merged

@@ -13,26 +13,23 @@ import torch
 from torch import Tensor
 
 from methods.operator import FIXED, Operator
-from methods.vectors import per_tensor
+from methods.vectors import TaskVector, Vectors, gram, total
 
 
-def mean_cosine(deltas: Tensor, kind: str) -> Tensor:
-    """Mean over pairs of tasks of the cosine between flattened tensors, in [-1, 1], float64; zero vectors count as
-    0."""
-    flat = deltas.reshape(len(deltas), -1).double()
-    unit = flat / torch.linalg.vector_norm(flat, dim=1, keepdim=True).clamp(min=torch.finfo(torch.float64).tiny)
-    first, second = torch.triu_indices(len(deltas), len(deltas), offset=1)
-    cosines = (unit @ unit.T)[first, second].clamp(-1, 1)
+def mean_cosine(products: Tensor, kind: str) -> Tensor:
+    """Mean over pairs of tasks of the cosine, from their inner products [tasks, tasks]; zero vectors count as 0."""
+    inverse = products.diagonal().sqrt().clamp(min=torch.finfo(torch.float64).tiny).reciprocal()
+    first, second = torch.triu_indices(len(products), len(products), offset=1)
+    cosines = (products * inverse * inverse[:, None])[first, second].clamp(-1, 1)
     return cosines.mean() if kind == "cosine" else cosines.arccos().mean().cos()
 
 
-@per_tensor
-def merge(deltas: Tensor, *, angle_mean: str) -> Tensor:
-    tasks = len(deltas)
-    if tasks == 1:
-        return deltas[0].clone()
-    c = float(mean_cosine(deltas, angle_mean).clamp(min=0))
-    return deltas.mean(dim=0) * (tasks * c / (1 + (tasks - 1) * c))
+def merge(vectors: Vectors, *, angle_mean: str) -> TaskVector:
+    tasks, merged = len(vectors), {}
+    for name in vectors[0]:
+        c = float(mean_cosine(gram(vectors, name), angle_mean).clamp(min=0)) if tasks > 1 else 1.0
+        merged[name] = total(vectors, name).mul_(c / (1 + (tasks - 1) * c))
+    return merged
 
 
 OPERATOR = Operator(
