@@ -190,7 +190,10 @@ def command(store, *arguments, trouble=None, seconds=0.0):
     paths = [str(HERE), str(HERE.parent.parent)]
     words = ["run", "--grid", "smoke", "--store", str(store), *arguments]
     text = SCRIPT.format(paths=paths, trouble=trouble or {}, arguments=words, seconds=seconds)
-    return subprocess.Popen([sys.executable, "-c", text], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # A test run in the background ignores Ctrl-C, and children inherit that: the command must hear it all the same.
+    hears = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipe = subprocess.PIPE
+    return subprocess.Popen([sys.executable, "-c", text], stdout=pipe, stderr=pipe, text=True, preexec_fn=hears)
 
 
 def wait_for(condition, process, seconds=240.0):
