@@ -1,11 +1,14 @@
 """One expert: fine-tune on one task, keep the task vector, evaluate it as the kind of model it is."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
 
 from bench import finetune, weights
 from bench.cards import SPLITS
-from bench.cells import Finetune
-from bench.kinds.rows import Found, row, seed_of
+from bench.cells import Finetune, Imported
+from bench.kinds.rows import Found, Rows, row, seed_of
 
 if TYPE_CHECKING:
     from bench.run import Session
@@ -30,7 +33,16 @@ def run(cell: Finetune, session: "Session") -> Found:
         std=base.card.std,
         device=base.device,
     )
+    about = {"key": cell.key, "backbone": cell.backbone, "task": cell.task, "finetuning": cell.finetuning}
+    data = weights.dump(expert.delta, expert.factors, about)
+    session.store.write_vector(cell.key, data)
+    return evaluated(cell, session, expert.delta), {**expert.metrics, "vector_sha256": weights.sha256(data)}
+
+
+def evaluated(cell: Finetune | Imported, session: "Session", delta: Mapping[str, Tensor]) -> Rows:
+    """Validation and test rows of an expert, trained here or published, as the kind of model it is."""
     common: dict[str, Any] = {
+        "kind": Finetune.kind,
         "task": cell.task,
         "tasks": cell.task,
         "board": "reference",
@@ -40,9 +52,6 @@ def run(cell: Finetune, session: "Session") -> Found:
     rows = []
     for split in SPLITS[1:]:
         sets = [session.images(cell, cell.task, cell.card, split)]
-        ((right,),) = evaluator.sweep(expert.delta, (1.0,), sets, tangent=method.tangent)
+        ((right,),) = session.evaluator(cell).sweep(delta, (1.0,), sets, tangent=session.tangent(cell.finetuning))
         rows.append(row(cell, right, split=split, scaling=1.0, **common))
-    about = {"key": cell.key, "backbone": cell.backbone, "task": cell.task, "finetuning": cell.finetuning}
-    data = weights.dump(expert.delta, expert.factors, about)
-    session.store.write_vector(cell.key, data)
-    return rows, {**expert.metrics, "vector_sha256": weights.sha256(data)}
+    return rows
