@@ -48,6 +48,9 @@ class Evaluator:
     resident: float = 0.0
     """Share of the free memory of a GPU in which images may stay between batches and calls."""
     _held: dict[int, tuple[Images, Images | OnDevice]] = field(default_factory=dict, repr=False, compare=False)
+    _untouched: dict[tuple[int, int], tuple[Images, Tensor, Tensor]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     @torch.inference_mode()
     def correct(self, params: Mapping[str, Tensor], images: Images, head: Tensor) -> Tensor:
@@ -79,7 +82,16 @@ class Evaluator:
             by_set = [self.correct_tangent(merged, scalings, images, head) for images, head in sets]
             return [[bits[i] for bits in by_set] for i in range(len(scalings))]
         params = Scaled(self.backbone.pretrained, merged)
-        return [[self.correct(params.at(a), images, head) for images, head in sets] for a in scalings]
+        return [[self.correct(params.at(a), *one) if a else self.untouched(*one) for one in sets] for a in scalings]
+
+    def untouched(self, images: Images, head: Tensor) -> Tensor:
+        """`correct` of the pretrained weights, kept: coefficient 0 of every sweep asks for it."""
+        key = id(images), id(head)
+        if key not in self._untouched:
+            self._untouched[key] = images, head, self.correct(self.backbone.pretrained, images, head)
+            while len(self._untouched) > HELD:
+                del self._untouched[next(iter(self._untouched))]
+        return self._untouched[key][2]
 
     def batches(self, images: Images) -> Iterator[tuple[Tensor, Tensor]]:
         """Normalised pixels and labels, batch by batch, on the backbone's device."""

@@ -17,11 +17,15 @@ EIGHT = tuple(name for m in METHODS for name in (m, f"{m}+orthoreg"))
 
 @dataclass(frozen=True)
 class Grid:
-    """A named selection: fine-tuning methods x operators (empty: every registered one), and shortcuts for tests."""
+    """A named selection: fine-tuning methods x operators (empty: every registered one), and shortcuts for tests.
+
+    `composed` takes the catalogue's compositions (`tsv_m~lines`, `iso_c@core`) in place of its operators.
+    """
 
     title: str
     finetuning: tuple[str, ...] = EIGHT
     operators: tuple[str, ...] = CORE
+    composed: bool = False
     suite: str = "mini8"
     tasks: int | None = None
     recipe: tuple[tuple[str, Any], ...] = ()
@@ -45,6 +49,7 @@ GRIDS = {
         operators=(),
         experiments=("addition", "negation", "geometry"),
     ),
+    "compositions": Grid("all eight fine-tuning methods x operators with modifiers and in spaces", composed=True),
     "paper": Grid(
         "the OrthoReg paper's tables on vision8: real CLIP, GPUs",
         operators=(),
@@ -96,7 +101,8 @@ def plan(
     """
     published = {(c.backbone, c.finetuning, c.task, c.seed): c for c in imported if c.suite == suite.name}
     methods = tuple(finetuning) or chosen.finetuning
-    merges = tuple(operators) or chosen.operators or (*catalogue.operators, *catalogue.composed)
+    registered = () if chosen.composed else chosen.operators or tuple(catalogue.operators)
+    merges = tuple(operators) or registered or tuple(catalogue.composed)
     for name in backbones:
         if name not in suite.backbones and "/" not in name:
             raise UnknownName(f"backbone of suite {suite.name}", name, suite.backbones)

@@ -10,7 +10,7 @@ outcome and its price are kept in `bench/assets/suites/SUITE.search.json`, from 
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -64,8 +64,8 @@ def declared(suite: Suite, option: str) -> tuple[float, ...]:
 def plan(suite: Suite, trial: Trial, catalogue: Catalogue, seed: int = 0) -> list[Cell]:
     """The experts of a trial and their task-arithmetic merge, which comes last."""
     overrides = (*trial.fixed, (trial.option, trial.value))
-    chosen = Grid("search", (trial.finetuning,), (CRITERION,), suite.name, recipe=overrides)
-    return grid.plan(suite, replace(chosen), catalogue, seeds=(seed,))
+    chosen = Grid("search", (trial.finetuning,), (CRITERION,), suite=suite.name, recipe=overrides)
+    return grid.plan(suite, chosen, catalogue, seeds=(seed,))
 
 
 def outcome(trial: Trial, records: Sequence[Record]) -> dict[str, Any]:

@@ -65,6 +65,18 @@ def test_sweep_in_place_equals_rebuilt_models(base: Backbone, pictures: Images) 
         assert right.tolist() == expected.tolist()
 
 
+def test_coefficient_zero_is_evaluated_once(base: Backbone, pictures: Images, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The pretrained model's answers are those of coefficient 0, and serve the next sweep too."""
+    head, evaluator = base.heads["digits"], Evaluator(base, batch_size=32)
+    first = evaluator.sweep(update(base), (0.0, 1.0), [(pictures, head)], tangent=False)
+    assert first[0][0].tolist() == evaluator.correct(base.pretrained, pictures, head).tolist()
+    asked: list[object] = []
+    monkeypatch.setattr(Evaluator, "correct", lambda self, params, *rest: asked.append(params) or torch.ones(1))
+    (again, _) = evaluator.sweep(update(base, 0.5), (0.0, 1.0), [(pictures, head)], tangent=False)
+    assert again[0] is first[0][0]
+    assert len(asked) == 1
+
+
 def test_tangent_sweep_equals_one_jvp_a_coefficient(base: Backbone, pictures: Images) -> None:
     merged, head = update(base), base.heads["digits"]
     swept = Evaluator(base, batch_size=32).sweep(merged, SCALINGS, [(pictures, head)], tangent=True)

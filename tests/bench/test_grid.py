@@ -29,6 +29,15 @@ def test_demo_is_part_of_all() -> None:
     assert demo <= {c.key for c in plan(SUITE, grid("all"), KNOWN)}
 
 
+def test_all_is_every_operator_and_compositions_are_a_grid_of_their_own() -> None:
+    operators, composed = (
+        {c.operator for c in plan(SUITE, grid(name), KNOWN) if isinstance(c, Addition)}
+        for name in ("all", "compositions")
+    )
+    assert operators == set(KNOWN.operators)
+    assert composed == set(KNOWN.composed)
+
+
 def test_methods_share_everything_that_is_not_theirs() -> None:
     experts = [c for c in plan(SUITE, grid("demo"), KNOWN) if isinstance(c, Finetune)]
     for name in ("steps", "batch_size", "warmup_steps", "weight_decay"):
