@@ -133,37 +133,43 @@ Expert = Finetune | Imported
 """What can be merged."""
 
 
-@dataclass(frozen=True)
-class Addition(Cell):
-    """Task addition: merge one set of experts with one operator, choose the coefficient, test once."""
+@dataclass(frozen=True, kw_only=True)
+class OfExperts(Cell):
+    """Base of the cells that look at the task vectors of some experts of one fine-tuning method and seed."""
 
-    kind: ClassVar[str] = "addition"
-
-    tasks: tuple[tuple[str, str], ...]
-    """(dataset, card fingerprint) of the merged tasks, in the suite's order."""
     experts: tuple[str, ...]
     """Keys of the experts, one per task."""
     finetuning: str
-    operator: str
-    version: int
-    options: str
-    """Canonical JSON of the operator's options."""
-    coefficients: tuple[float, ...]
-    board: str
     seed: int
 
     @property
     def needs(self) -> tuple[str, ...]:
         return self.experts
 
+
+@dataclass(frozen=True, kw_only=True)
+class Addition(OfExperts):
+    """Task addition: merge one set of experts with one operator, choose the coefficient, test once."""
+
+    kind: ClassVar[str] = "addition"
+
+    tasks: tuple[tuple[str, str], ...]
+    """(dataset, card fingerprint) of the merged tasks, in the suite's order."""
+    operator: str
+    version: int
+    options: str
+    """Canonical JSON of the operator's options."""
+    coefficients: tuple[float, ...]
+    board: str
+
     @property
     def label(self) -> str:
         return f"{self.finetuning}/{self.operator} seed {self.seed}"
 
 
-@dataclass(frozen=True)
-class Negation(Cell):
-    """Task negation: subtract one task vector, forget the target as far as the control allows, test once."""
+@dataclass(frozen=True, kw_only=True)
+class Negation(OfExperts):
+    """Task negation: subtract one expert's task vector, forget its task as far as the control allows, test once."""
 
     kind: ClassVar[str] = "negation"
 
@@ -171,66 +177,44 @@ class Negation(Cell):
     card: str
     control: str
     control_card: str
-    experts: tuple[str, ...]
-    """Key of the one expert."""
-    finetuning: str
     coefficients: tuple[float, ...]
     keep: float
     """Share of the zero-shot control accuracy that must be kept on validation."""
-    seed: int
     version: int = 1
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        return self.experts
 
     @property
     def label(self) -> str:
         return f"{self.finetuning} minus {self.task} seed {self.seed}"
 
 
-@dataclass(frozen=True)
-class Geometry(Cell):
+@dataclass(frozen=True, kw_only=True)
+class Geometry(OfExperts):
     """Norms, angles, spectra and overlaps of one set of task vectors. Looks at no image."""
 
     kind: ClassVar[str] = "geometry"
 
     tasks: tuple[tuple[str, str], ...]
-    experts: tuple[str, ...]
-    finetuning: str
-    seed: int
     version: int = 1
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        return self.experts
 
     @property
     def label(self) -> str:
         return f"{self.finetuning} geometry seed {self.seed}"
 
 
-@dataclass(frozen=True)
-class Disentangle(Cell):
+@dataclass(frozen=True, kw_only=True)
+class Disentangle(OfExperts):
     """Weight-disentanglement error of two task vectors on a square of coefficients."""
 
     kind: ClassVar[str] = "disentangle"
 
     tasks: tuple[tuple[str, str], ...]
     """The two tasks."""
-    experts: tuple[str, ...]
-    finetuning: str
     mode: str
     """Empty: models are evaluated as they were trained; `posthoc-linear`: ordinary experts as tangent models."""
     coefficients: tuple[float, ...]
     images: int
     """The first so many validation images of each task."""
-    seed: int
     version: int = 1
-
-    @property
-    def needs(self) -> tuple[str, ...]:
-        return self.experts
 
     @property
     def label(self) -> str:
@@ -260,7 +244,7 @@ class Variant(Finetune):
         return f"{super().label} strength {self.recipe.strength:g}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Strength(Addition):
     """Task addition of experts with one strength (lambda) of their regulariser: one point of a sensitivity curve."""
 

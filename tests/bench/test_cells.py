@@ -10,18 +10,18 @@ EXPERT = Finetune(
     "mini8", "mini", "fp", "digits", "card", "att", "orthoreg", 1, Recipe(steps=10, batch_size=4, lr=1e-3), 0
 )
 MERGE = Addition(
-    "mini8",
-    "mini",
-    "fp",
-    (("digits", "card"),),
-    (EXPERT.key,),
-    "att+orthoreg",
-    "ties",
-    1,
-    '{"density":0.2}',
-    (0.0, 0.5),
-    "validation-tuned",
-    0,
+    suite="mini8",
+    backbone="mini",
+    backbone_fingerprint="fp",
+    tasks=(("digits", "card"),),
+    experts=(EXPERT.key,),
+    finetuning="att+orthoreg",
+    operator="ties",
+    version=1,
+    options='{"density":0.2}',
+    coefficients=(0.0, 0.5),
+    board="validation-tuned",
+    seed=0,
 )
 ZERO = ZeroShot("mini8", "mini", "fp", (("digits", "card"),))
 

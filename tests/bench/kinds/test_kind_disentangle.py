@@ -22,7 +22,10 @@ SETS = {("one", "validation"): [((5, 4), 0), ((9, 0), 0)], ("two", "validation")
 
 def cell(finetuning: str = "att", mode: str = "", grid=(-1.0, 0.0, 1.0), images: int = 1) -> Disentangle:
     tasks = (("one", "card"), ("two", "card"))
-    return Disentangle("toy", "toy", "fp", tasks, ("one", "two"), finetuning, mode, grid, images, 0)
+    return Disentangle(
+        suite="toy", backbone="toy", backbone_fingerprint="fp", tasks=tasks, experts=("one", "two"),
+        finetuning=finetuning, mode=mode, coefficients=grid, images=images, seed=0,
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize(("finetuning", "mode"), [("att", ""), ("att", "posthoc-linear"), ("tta+orthoreg", "")])

@@ -8,7 +8,10 @@ from bench.cells import Geometry
 from bench.errors import BenchError
 from bench.kinds import geometry
 
-CELL = Geometry("toy", "toy", "fp", (("one", "card"), ("two", "card")), ("a", "b"), "att", 0)
+CELL = Geometry(
+    suite="toy", backbone="toy", backbone_fingerprint="fp", tasks=(("one", "card"), ("two", "card")),
+    experts=("a", "b"), finetuning="att", seed=0,
+)  # fmt: skip
 
 
 def test_metrics_and_no_rows() -> None:

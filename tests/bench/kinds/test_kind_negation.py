@@ -10,7 +10,10 @@ from bench.kinds import negation
 from bench.records import SCHEMA, Record
 
 GRID = tuple(i / 20 for i in range(21))
-CELL = Negation("toy", "toy", "fp", "apples", "card", "shapes", "card", ("e",), "att", GRID, 0.95, 3)
+CELL = Negation(
+    suite="toy", backbone="toy", backbone_fingerprint="fp", task="apples", card="card", control="shapes",
+    control_card="card", experts=("e",), finetuning="att", coefficients=GRID, keep=0.95, seed=3,
+)  # fmt: skip
 TAU = [[1.0, 0.0], [0.0, 0.0]]
 SETS = {
     ("apples", "validation"): [((3, 2), 0), ((19, 10), 0), ((10, 1), 0)],  # lost above 1/3, 9/19, 9/10

@@ -8,8 +8,20 @@ from linear_session import LinearSession, LinearTower
 from bench.cells import Posthoc, Strength
 from bench.kinds import addition, posthoc, strength
 
-FIELDS = ("toy", "toy", "fp", (("one", "card"), ("two", "card")), ("a", "b"), "att", "task_arithmetic", 1, "{}",
-          (0.0, 0.5, 1.0), "validation-tuned", 0)  # fmt: skip
+FIELDS = {
+    "suite": "toy",
+    "backbone": "toy",
+    "backbone_fingerprint": "fp",
+    "tasks": (("one", "card"), ("two", "card")),
+    "experts": ("a", "b"),
+    "finetuning": "att",
+    "operator": "task_arithmetic",
+    "version": 1,
+    "options": "{}",
+    "coefficients": (0.0, 0.5, 1.0),
+    "board": "validation-tuned",
+    "seed": 0,
+}
 VECTORS = {"a": [[0.0, 0.0], [2.0, 0.0]], "b": [[0.0, 1.0], [0.0, 0.0]]}
 SETS = {
     (task, split): pictures
@@ -35,15 +47,15 @@ def counts(rows: list[dict]) -> list[tuple]:
 
 def test_linear_models_are_their_own_linearisation() -> None:
     session = LinearSession(SETS, VECTORS)
-    linear, _ = posthoc.run(Posthoc(*FIELDS), session)
-    plain, _ = addition.run(Posthoc(*FIELDS), session, reference={"one": 1.0, "two": 1.0})
+    linear, _ = posthoc.run(Posthoc(**FIELDS), session)
+    plain, _ = addition.run(Posthoc(**FIELDS), session, reference={"one": 1.0, "two": 1.0})
     assert counts(linear) == counts(plain)
     assert {r["kind"] for r in linear} == {"posthoc"}
 
 
 def test_experts_are_linearised_too_and_are_the_reference() -> None:
     """Expert a at 1: logits (x, y + 2x): 1 for (5, 4) and (1, 9). Expert b: (x + y, y): 0 for both of its pictures."""
-    rows, _ = posthoc.run(Posthoc(*FIELDS), LinearSession(SETS, VECTORS))
+    rows, _ = posthoc.run(Posthoc(**FIELDS), LinearSession(SETS, VECTORS))
     alone = {(r["task"], r["split"]): (r["correct"], r["scaling"], r["tasks"]) for r in rows if not r["operator"]}
     assert alone == {(t, s): (2, 1.0, t) for t in ("one", "two") for s in ("validation", "test")}
 
@@ -56,7 +68,7 @@ def test_another_tower_is_linearised_at_the_pretrained_weights() -> None:
         {"w": -torch.tensor(VECTORS["a"])}, (1.0,), session.image_sets(None, [("one", "")], "test"), tangent=True
     )
     assert tangent[0].tolist() == [False, True]  # (25, 16 - 80) and (1, 81 - 36)
-    rows, _ = posthoc.run(Posthoc(*FIELDS), session)
+    rows, _ = posthoc.run(Posthoc(**FIELDS), session)
     at_one = {
         r["task"]: r["correct"] for r in rows if r["operator"] and r["scaling"] == 1.0 and r["split"] == "validation"
     }
@@ -65,7 +77,7 @@ def test_another_tower_is_linearised_at_the_pretrained_weights() -> None:
 
 
 def test_strength_is_named_in_the_options() -> None:
-    cell = Strength(*FIELDS, 0.3)
+    cell = Strength(**FIELDS, strength=0.3)
     session = LinearSession(SETS, VECTORS)
     session.expert_accuracy = lambda experts, split: {"one": 1.0, "two": 1.0}  # type: ignore[method-assign]
     rows, _ = strength.run(cell, session)
