@@ -26,7 +26,7 @@ def steps(last: float, step: float) -> tuple[float, ...]:
 
 SUMS = steps(1.0, 0.05)  # operators that add task vectors; the grid of Ilharco et al. (2023)
 MEANS = steps(1.5, 0.1)  # operators that average: 1 is the natural scale
-SPECTRAL = steps(3.0, 0.2)  # operators that rebuild the spectrum; published sweeps go to 3
+SPECTRAL = steps(3.0, 0.2)  # operators that rebuild the spectrum, and those whose best scale lay beyond 1.5
 FIXED = (1.0,)  # operators that already decide the scale themselves
 
 

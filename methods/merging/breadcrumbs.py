@@ -13,7 +13,7 @@ In each row, remove the `top` share of entries with the largest magnitude, then 
 import torch
 from torch import Tensor
 
-from methods.operator import SUMS, Operator
+from methods.operator import MEANS, Operator
 from methods.vectors import TaskVector, Vectors
 
 
@@ -55,7 +55,7 @@ OPERATOR = Operator(
     "masks}, author={Davari, MohammadReza and Belilovsky, Eugene}, booktitle={ECCV}, year={2024}}",
     formula="keep, in each row, the density share of magnitudes below the top share; merged = sum of what is kept",
     grid={"density": (0.1, 0.2, 0.9), "top": (0.01, 0.1), "scope": ("row", "tensor")},
-    coefficients=SUMS,
+    coefficients=MEANS,
     per_tensor=True,
     unlawful={"identity": "drops the largest and the smallest entries"},
 )

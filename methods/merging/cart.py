@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from methods.linalg import TOLERANCE, svd
-from methods.operator import MEANS, Operator
+from methods.operator import SPECTRAL, Operator
 from methods.vectors import per_tensor
 
 
@@ -40,7 +40,7 @@ OPERATOR = Operator(
     "Donggyun and Lee, Chanhyuk and Hong, Seunghoon}, journal={arXiv preprint arXiv:2412.12153}, year={2024}}",
     formula="merged = mean + strength sum_t rank_k(Delta_t - mean)",
     grid={"rank": (0.04, 0.08, 0.16), "strength": (1.0, 0.5, 2.0)},
-    coefficients=MEANS,
+    coefficients=SPECTRAL,
     cost="spectral",
     per_tensor=True,
     non_matrices="averaged over tasks",

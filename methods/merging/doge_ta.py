@@ -22,7 +22,7 @@ from torch import Tensor
 from methods.linalg import SvdCache, svd
 from methods.merging.ties import kept_count
 from methods.merging.wudi import left
-from methods.operator import MEANS, Operator
+from methods.operator import SPECTRAL, Operator
 from methods.selection import kth_largest
 from methods.vectors import TaskVector, Vectors, chunks, stack
 
@@ -103,7 +103,7 @@ OPERATOR = Operator(
         "learning_rate": (1e-4,),
         "others": ("zero", "mean"),
     },
-    coefficients=MEANS,
+    coefficients=SPECTRAL,
     cost="iterative",
     cached=True,
     non_matrices="left at the pretrained weights (as published), or averaged with others=mean",

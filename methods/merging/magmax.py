@@ -8,7 +8,7 @@ in sequence; on independent experts, as here, published results are lower (71.1 
 
 import torch
 
-from methods.operator import SUMS, Operator
+from methods.operator import MEANS, Operator
 from methods.vectors import TaskVector, Vectors, chunks
 
 
@@ -34,6 +34,6 @@ OPERATOR = Operator(
     "author={Marczak, Daniel and Twardowski, Bart{\\l}omiej and Trzci{\\'n}ski, Tomasz and Cygert, Sebastian}, "
     "booktitle={ECCV}, year={2024}}",
     formula="merged = the tau_t of largest magnitude, entry by entry",
-    coefficients=SUMS,
+    coefficients=MEANS,
     per_tensor=True,
 )

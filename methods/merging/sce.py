@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from methods.operator import MEANS, Operator
+from methods.operator import SPECTRAL, Operator
 from methods.vectors import TaskVector, Vectors, chunks, stack
 
 
@@ -67,6 +67,6 @@ OPERATOR = Operator(
     "year={2024}}",
     formula="w_t = share of energy; merged = sum_t w_t tau_t [sign agrees] / sum_t w_t [sign agrees]",
     grid={"density": (1.0, 0.1, 0.5)},
-    coefficients=MEANS,
+    coefficients=SPECTRAL,
     per_tensor=True,
 )

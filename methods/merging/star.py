@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from methods.linalg import SvdCache, singular_values, svd
-from methods.operator import MEANS, Operator
+from methods.operator import SPECTRAL, Operator
 from methods.vectors import per_tensor
 
 
@@ -44,7 +44,7 @@ OPERATOR = Operator(
     "booktitle={NAACL}, year={2025}}",
     formula="merged = mean_t of Delta_t cut to the rank with `energy` of its nuclear norm, rescaled to the whole norm",
     grid={"energy": (0.4, 0.2, 0.6, 0.8)},
-    coefficients=MEANS,
+    coefficients=SPECTRAL,
     cost="spectral",
     per_tensor=True,
     cached=True,
