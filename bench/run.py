@@ -56,15 +56,18 @@ class Outcome:
 
 
 class Session:
-    """Runs cells one after the other and keeps backbone, heads, images and task vectors between them."""
+    """Runs cells one after the other and keeps backbone, heads, images and task vectors between them.
 
-    def __init__(self, runtime: Runtime) -> None:
+    `store` is where cells read and write; by default the one that `runtime` names.
+    """
+
+    def __init__(self, runtime: Runtime, store: Store | None = None) -> None:
         torch.set_num_threads(runtime.threads)
         if runtime.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
         torch.use_deterministic_algorithms(runtime.deterministic, warn_only=True)
         self.runtime = runtime
-        self.store = Store(runtime.store)
+        self.store = store or Store(runtime.store)
         self.registry = registry.load(runtime.include)
         self.vectors = Vectors(self.store)
         self._evaluators: dict[str, Evaluator] = {}

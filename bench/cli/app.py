@@ -14,7 +14,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from bench import __version__
-from bench.cli import calibrate, cluster, data, exchange, files, look, results, run, search
+from bench.cli import calibrate, cluster, data, exchange, files, integrity, look, results, run, search
 from bench.cli.options import shown
 from bench.errors import BenchError
 
@@ -27,7 +27,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for group in (run, search, look, results, data, files, exchange, calibrate, cluster):
+for group in (run, search, look, results, integrity, data, files, exchange, calibrate, cluster):
     group.register(app)
 
 

@@ -1,0 +1,223 @@
+"""`bench verify` over a real run of two tasks: what is the same, what was planted, what is missing."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench import catalogue, grid, results, suites
+from bench.cells import from_identity
+from bench.cli.app import call
+from bench.errors import BenchError, UnknownName
+from bench.records import Record, pack_bits, unpack_bits
+from bench.run import Session
+from bench.runtime import Runtime
+from bench.store import Store
+from bench.verify import Change, Recorded, Verdict, changes, judge, verify
+
+ROW = "nonlinear/task_arithmetic"
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with zero-shot, two experts of eight steps and their merge, really measured."""
+    where = tmp_path_factory.mktemp("measured") / "store"
+    session = Session(Runtime(str(where)))
+    chosen = grid.grid("smoke")
+    plan = grid.plan(
+        suites.load(chosen.suite), chosen, catalogue.load(), finetuning=["nonlinear"], operators=["task_arithmetic"]
+    )
+    assert [session.attempt(cell).status for cell in plan] == ["done"] * 4
+    return where
+
+
+@pytest.fixture
+def store(measured: Path, tmp_path: Path) -> Path:
+    """A copy to spoil."""
+    return Path(shutil.copytree(measured, tmp_path / "store"))
+
+
+def files(folder: Path) -> dict[str, tuple[int, bytes]]:
+    return {str(p): (p.stat().st_mtime_ns, p.read_bytes()) for p in sorted(folder.rglob("*")) if p.is_file()}
+
+
+def rows_of(rows, split: str = "test") -> list:
+    return [r for r in rows if r["split"] == split]
+
+
+def test_a_row_comes_out_the_same_and_its_store_is_untouched(measured):
+    before = files(measured)
+    recorded = Recorded.open(str(measured))
+    (key,) = recorded.keys(ROW)
+    (verdict,) = verify(recorded, [key])
+    assert (verdict.key, verdict.cell, verdict.same) == (key, f"{ROW} seed 0", True)
+    assert (verdict.changes, dict(verdict.metrics)) == ((), {})
+    assert verdict.images == sum(r["total"] for r in rows_of(Store(measured).read(key).rows)) > 1000
+    assert files(measured) == before
+
+
+def test_experts_are_trained_again_before_the_merge(measured):
+    before = files(measured)
+    recorded = Recorded.open(str(measured))
+    found = list(verify(recorded, recorded.keys(ROW), experts=True))
+    assert [v.cell for v in found] == ["nonlinear digits seed 0", "nonlinear numbers seed 0", f"{ROW} seed 0"]
+    assert [(v.same, dict(v.metrics)) for v in found] == [(True, {})] * 3  # metrics hold the sha256 of the vector
+    assert files(measured) == before
+
+
+def test_the_committed_form_of_results_is_enough_with_experts(measured, tmp_path):
+    folder = tmp_path / "published"
+    results.write(folder, *results.load(str(measured)))
+    recorded = Recorded.open(str(folder))
+    keys = recorded.keys(ROW)
+    with pytest.raises(BenchError, match=r"2 of 2 task vectors are not in .*published, first that of nonlinear digits"):
+        list(verify(recorded, keys))
+    assert [v.same for v in verify(recorded, keys, experts=True)] == [True] * 3
+
+
+def judged(measured: Path, change) -> tuple[str, Record, Verdict]:
+    """Key, record and verdict of the merge, had it been measured as `change` says."""
+    (key,) = Recorded.open(str(measured)).keys(ROW)
+    truth = Store(measured).read(key)
+    rows, metrics = [dict(r) for r in truth.rows], dict(truth.metrics)
+    change(rows, metrics)
+    recorded = Record(key, truth.identity, tuple(rows), metrics, truth.provenance)
+    return key, truth, judge(from_identity(dict(truth.identity)), recorded, truth)
+
+
+def test_two_images_that_changed_sides_are_found_though_the_count_is_the_same(measured):
+    def swap(rows, metrics):
+        row = rows_of(rows)[0]
+        right = unpack_bits(row["bits"], row["total"])
+        places = [np.flatnonzero(right == value)[0] for value in (True, False)]
+        right[places] = ~right[places]
+        row["bits"] = pack_bits(right)
+
+    key, truth, verdict = judged(measured, swap)
+    row = rows_of(truth.rows)[0]
+    assert verdict.changes == (Change("digits", "test", row["scaling"], row["correct"], row["correct"], 2),)
+    assert (
+        f"differs  {ROW} seed 0 ({key}): digits 2 images ({row['correct']} -> {row['correct']} right)" == verdict.text
+    )
+
+
+def test_a_validation_count_and_a_metric(measured):
+    def raise_one(rows, metrics):
+        rows_of(rows, "validation")[0]["correct"] -= 3
+        metrics["merged_norm"] = 0.0
+
+    key, _, verdict = judged(measured, raise_one)
+    assert [(c.split, c.here - c.recorded, c.images) for c in verdict.changes] == [("validation", 3, 3)]
+    assert list(verdict.metrics) == ["merged_norm"]
+    assert verdict.text == f"differs  {ROW} seed 0 ({key}): 1 validation count"
+
+
+def test_metrics_decide_only_where_there_is_nothing_else(measured):
+    _, _, verdict = judged(measured, lambda rows, metrics: metrics.update(merged_norm=0.0))
+    assert verdict.same
+    assert verdict.text.endswith("metrics differ: merged_norm")
+    alone = replace(verdict, images=0)
+    assert not alone.same
+    assert alone.text.endswith("): metrics differ: merged_norm")
+
+
+ROW_OF = {
+    "kind": "addition", "finetuning": "att", "operator": "ties", "tasks": "a+b", "task": "a", "split": "test",
+    "seed": 0, "scaling": 0.5, "selected": True, "correct": 2, "total": 4, "bits": pack_bits([1, 1, 0, 0]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("other", "change", "text"),
+    [
+        ({}, None, ""),
+        ({"correct": 1, "bits": pack_bits([1, 0, 0, 0])}, (2, 1, 1), "a 1 image (2 -> 1 right)"),
+        ({"bits": pack_bits([0, 0, 1, 1])}, (2, 2, 4), "a 4 images (2 -> 2 right)"),
+        ({"scaling": 0.75}, (2, 2, 0), "a 0 images (2 -> 2 right; scaling 0.5 -> 0.75)"),
+        ({"total": 3, "bits": pack_bits([1, 1, 0])}, (2, 2, 1), "a has 3 images here, 4 in the record"),
+        ({"task": "b"}, (2, 0, 4), "a only in the record"),
+    ],
+)
+def test_changes_by_hand(other, change, text):
+    found = list(changes([ROW_OF], [{**ROW_OF, **other}]))
+    assert [(c.recorded, c.here, c.images) for c in found[:1]] == ([change] if change else [])
+    assert [c.text for c in found[:1]] == ([text] if text else [])
+
+
+def test_a_missing_vector_says_what_to_do(store):
+    recorded = Recorded.open(str(store))
+    keys = recorded.keys(ROW)
+    lost = recorded.record(keys[0]).identity["experts"][1]
+    (store / "vectors" / f"{lost}.safetensors").unlink()
+    with pytest.raises(BenchError, match=rf"1 of 2 task vectors .*nonlinear numbers seed 0 \({lost}\); give --experts"):
+        list(verify(recorded, keys))
+
+
+def test_a_record_under_another_name_and_one_of_another_version(store):
+    recorded = Recorded.open(str(store))
+    (key,) = recorded.keys(ROW)
+    record = recorded.record(key)
+    Store(store).write(Record(key, {**record.identity, "seed": 5}, record.rows, record.metrics, record.provenance))
+    with pytest.raises(BenchError, match=rf"record {key} holds the identity of "):
+        list(verify(Recorded.open(str(store)), [key]))
+    older = Store(store).read(key)
+    cell = from_identity({**record.identity, "version": 99})
+    Store(store).write(Record(cell.key, cell.identity, older.rows, older.metrics, older.provenance))
+    with pytest.raises(BenchError, match="was measured by version 99 of its method, here is version"):
+        list(verify(Recorded.open(str(store)), [cell.key]))
+
+
+def test_rows_seeds_and_keys(measured):
+    recorded = Recorded.open(str(measured))
+    assert len(recorded.keys("nonlinear/expert")) == 2
+    (zero,) = recorded.keys("zero-shot", [0])
+    assert recorded.keys(zero) == [zero]
+    with pytest.raises(UnknownName, match="no row named 'nonlinear/task_arithmetc'; did you mean"):
+        recorded.keys("nonlinear/task_arithmetc")
+    with pytest.raises(BenchError, match=r"has no seed 3 in .*; it has 0$"):
+        recorded.keys(ROW, [0, 3])
+
+
+def test_the_verb(store, capsys, monkeypatch):
+    monkeypatch.chdir(store.parent)
+    assert call(["verify", "zero-shot"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("same     zero-shot (")
+    assert out.endswith("zero-shot: 1 cell run again, all as in store\n")
+    (key,) = Recorded.open("store").keys("zero-shot")
+    record = Store(store).read(key)
+    rows = [r | {"bits": b"\0" * len(r["bits"])} for r in record.rows]
+    Store(store).write(Record(key, record.identity, tuple(rows), record.metrics, record.provenance))
+    assert call(["verify", "zero-shot", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert (found["row"], found["store"], found["same"]) == ("zero-shot", "store", False)
+    (cell,) = found["cells"]
+    assert [c["task"] for c in cell["changes"]] == ["digits", "numbers", "shapes"]
+    assert all(c["images"] == c["recorded"] == c["here"] > 0 for c in cell["changes"])
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["verify", "zero-shoot"], "bench verify: no row named 'zero-shoot'; did you mean 'zero-shot'?"),
+        (["verify", ROW, "--seed", "4"], f"bench verify: row {ROW} has no seed 4 in store; it has 0"),
+        (["verify", "zero-shot", "--suite", "mini9"], "bench verify: no suite in these results named"),
+        (["verify", "zero-shot", "--store", "empty"], "bench verify: no results here yet; run `bench run` first"),
+        (["verify", "zero-shot", "--store", "none"], "bench verify: no store at none; run `bench run` first"),
+        (["verify", "zero-shot", "--store", "other"], "bench verify: store other has version 99, this bench reads"),
+    ],
+)
+def test_bad_requests_are_one_line(measured, tmp_path, monkeypatch, capsys, words, line):
+    monkeypatch.chdir(tmp_path)
+    Path("store").symlink_to(measured)
+    Store("empty")
+    Store("other")
+    Path("other/bench-store.json").write_text('{"format": "bench-store", "version": 99}')
+    assert call(words) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(line)
+    assert err.count("\n") == 1
