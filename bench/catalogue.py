@@ -31,6 +31,7 @@ class Catalogue:
     finetuning: dict[str, dict[str, Any]]
     regularizers: dict[str, dict[str, Any]]
     modifiers: dict[str, dict[str, Any]]
+    spaces: dict[str, dict[str, Any]]
 
     def operator(self, name: str) -> dict[str, Any]:
         """Facts of an operator, with modifiers and space (`tsv_m~lines@core`); new compositions import torch."""

@@ -5,7 +5,7 @@
 
 import importlib.util
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -19,7 +19,9 @@ from methods.finetuning.record import FineTuning
 from methods.merging import MERGING
 from methods.modifiers import MODIFIERS, resolve
 from methods.operator import Operator
+from methods.options import choices
 from methods.regularizers import REGULARIZERS
+from methods.spaces import SPACES
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ def operator_facts(op: Operator) -> dict[str, Any]:
     plain = ("title", "paper", "citation", "formula", "version", "board", "random", "cost", "per_task", "per_tensor")
     more = ("non_matrices", "minimum_tasks")
     return {name: getattr(op, name) for name in (*plain, *more)} | {
-        "grid": {option: list(values) for option, values in op.grid.items()},
+        **_options(op.grid),
         "coefficients": list(op.coefficients),
         "needs": list(op.needs),
     }
@@ -108,8 +110,7 @@ def facts(registry: Registry) -> Catalogue:
     composed = {name: operator_facts(registry.operator(name)) for name in COMPOSED}
     finetuning = {
         name: {
-            "title": m.title,
-            "paper": m.paper,
+            **_plain(m),
             "options": dict(m.options),
             "tangent": m.tangent,
             "version": m.version,
@@ -117,11 +118,25 @@ def facts(registry: Registry) -> Catalogue:
         for name, m in registry.finetuning.items()
     }
     regularizers = {
-        n: {"title": r.title, "paper": r.paper, "options": dict(r.options), "version": r.version}
+        n: {"title": r.title, "paper": r.paper, "formula": r.formula, "options": dict(r.options), "version": r.version}
         for n, r in REGULARIZERS.items()
     }
-    modifiers = {n: {"title": m.title, "paper": m.paper, "formula": m.formula} for n, m in MODIFIERS.items()}
-    return Catalogue(operators, composed, finetuning, regularizers, modifiers)
+    modifiers = {n: {**_plain(m), "when": m.when, **_options(m.grid)} for n, m in MODIFIERS.items()}
+    spaces = {n: _plain(s) for n, s in SPACES.items()}
+    return Catalogue(operators, composed, finetuning, regularizers, modifiers, spaces)
+
+
+def _options(grid: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
+    """The values that a search tries, the default first, and every word that an option takes besides."""
+    more = {option: [c for c in choices(option, values) if c not in values] for option, values in grid.items()}
+    return {
+        "grid": {option: list(values) for option, values in grid.items()},
+        "choices": {option: words for option, words in more.items() if words},
+    }
+
+
+def _plain(record: Any) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in ("title", "paper", "citation", "formula")}
 
 
 def text(known: Catalogue) -> str:

@@ -42,7 +42,7 @@ class Operator:
     function: Callable[..., Any]
     title: str = ""
     paper: str = ""  # "arXiv:2306.01708"
-    citation: str = ""  # BibTeX
+    citation: str = ""  # BibTeX, where `paper` is not in bench's own bibliography
     formula: str = ""  # one line of text
     grid: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)  # option -> (default, other values to search)
     coefficients: tuple[float, ...] = FIXED  # scaling coefficients tried on validation

@@ -13,6 +13,7 @@ r inside B. In full space the null directions of such updates are dropped (`meth
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -148,14 +149,53 @@ def knots(operator: Operator) -> Operator:
     return _with_factors(operator, "knots", _knots, grid={"knots": ("sv", "v")})
 
 
-SPACES: dict[str, Callable[[Operator], Operator]] = {
-    "fused": lambda operator: operator,
-    "split_qkv": split_qkv,
-    "core": core,
-    "knots": knots,
+@dataclass(frozen=True, eq=False)
+class Space:
+    """A space by name: how an operator enters it, and what to say about it."""
+
+    name: str
+    enter: Callable[[Operator], Operator]
+    title: str
+    formula: str
+    paper: str = ""
+    citation: str = ""  # why there is no `paper`
+
+
+SPACES: dict[str, Space] = {
+    space.name: space
+    for space in (
+        Space(
+            "fused",
+            lambda operator: operator,
+            "q, k and v in one matrix, as open_clip stores them",
+            "Delta_t as it is",
+            citation="no paper: the parameters as they are stored",
+        ),
+        Space(
+            "split_qkv",
+            split_qkv,
+            "q, k and v as three matrices",
+            "[Delta_q; Delta_k; Delta_v] merged one by one",
+            citation="no paper: the layout of Hugging Face's CLIP",
+        ),
+        Space(
+            "core",
+            core,
+            "cores of LoRA updates",
+            "merge U^T B_t A_t V, return U M V^T; U, V bases of the stacked B and A",
+            "arXiv:2509.17786",
+        ),
+        Space(
+            "knots",
+            knots,
+            "aligned right factors of LoRA updates",
+            "[B_1 A_1 | .. | B_T A_T] = U S [V_1 .. V_T]; merge S V_t (or V_t), return U M (or U S M)",
+            "arXiv:2410.19735",
+        ),
+    )
 }
 
 
 def in_space(operator: Operator, space: str) -> Operator:
     """The operator working in a space of `SPACES`; the space is part of its name, hence of every row it makes."""
-    return SPACES[space](operator)
+    return SPACES[space].enter(operator)

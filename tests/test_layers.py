@@ -23,7 +23,7 @@ ORDER = [
         "suites",
         "catalogue",
     },
-    {"store"},
+    {"store", "bibliography"},
     {
         "results",
         "grid",

@@ -65,7 +65,9 @@ def call(arguments: Sequence[str]) -> int:
         return code if isinstance(code, int) else DONE
     except (KeyboardInterrupt, typer.Abort):  # a run has already said what it keeps
         return INTERRUPTED
-    except BrokenPipeError:  # `bench ls | head`
+    except (BrokenPipeError, SystemExit) as error:  # `bench ls | head`; Click makes an exit of it
+        if not isinstance(error.__context__ or error, BrokenPipeError):
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except Exception as error:

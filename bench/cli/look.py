@@ -1,5 +1,6 @@
 """Verbs that say what there is: ls, show, cite. Everything comes from cards and the catalogue, without torch."""
 
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +11,8 @@ from bench.cli.options import IncludeOption, JsonOption, catalogue, names, print
 if TYPE_CHECKING:
     from bench.catalogue import Catalogue
 
-KINDS = ("methods", "operators", "regularizers", "modifiers", "datasets", "suites", "grids", "backbones")
+KINDS = ("methods", "operators", "regularizers", "modifiers", "spaces", "datasets", "suites", "grids", "backbones")
+CITED = ("methods", "operators", "regularizers", "modifiers", "spaces", "datasets")
 Facts = dict[str, Any]
 
 
@@ -27,7 +29,7 @@ def ls(
 ) -> None:
     """List what there is.
 
-    Methods, operators, regularizers, modifiers, datasets, suites, grids or backbones; without a kind, all.
+    Methods, operators, regularizers, modifiers, spaces, datasets, suites, grids or backbones; without a kind, all.
     """
     from bench.errors import UnknownName
 
@@ -50,7 +52,7 @@ def everything(kind: str, known: "Catalogue") -> dict[str, Facts]:
 
     if kind == "methods":
         return known.finetuning
-    if kind in ("operators", "regularizers", "modifiers"):
+    if kind in ("operators", "regularizers", "modifiers", "spaces"):
         return dict(getattr(known, kind))
     if kind == "datasets":
         return {name: cards.load(name).model_dump(mode="json") for name in cards.names()}
@@ -85,10 +87,9 @@ def find(name: str, known: "Catalogue") -> list[tuple[str, Facts]]:
         method, regularizer = known.split_finetuning(name)
         found = [("methods", known.finetuning[method]), ("regularizers", known.regularizers[regularizer])]
     if not found and ("~" in name or "@" in name):
-        base = name.replace("@", "~").split("~")
-        known.operator(name)
-        found = [("operators", known.operators[base[0]])]
-        found += [("modifiers", known.modifiers[part]) for part in base[1:] if part in known.modifiers]
+        _, *parts = re.split(r"[~@]", name)
+        found = [("operators", known.operator(name))]
+        found += [(k, shelves[k][part]) for part in parts for k in ("modifiers", "spaces") if part in shelves[k]]
     if not found:
         raise UnknownName(
             "method, dataset, suite, grid or backbone", name, {n for shelf in shelves.values() for n in shelf}
@@ -99,15 +100,40 @@ def find(name: str, known: "Catalogue") -> list[tuple[str, Facts]]:
 def show(name: str, include: IncludeOption = None, json: JsonOption = False) -> None:
     """Say everything about one name.
 
-    A method, operator, regularizer, modifier, dataset, suite, grid or backbone.
+    A method, operator, regularizer, modifier, space, dataset, suite, grid or backbone.
     """
     found = find(name, catalogue(include))
     if json:
-        print_json([{"kind": kind, **facts} for kind, facts in found])
+        print_json([{"kind": kind, **facts, **_entry(kind, facts)} for kind, facts in found])
         return
     for kind, facts in found:
         print(f"{facts.get('title', name)} ({kind})")
-        _print_facts({k: v for k, v in facts.items() if k != "title"})
+        entry = _entry(kind, facts)
+        said = {
+            k: v for k, v in facts.items() if k not in ("title", "grid", "choices", *(("citation",) if entry else ()))
+        }
+        _print_facts(said | _options(facts))
+        for text in entry.values():
+            print("\n".join(f"  {line}" for line in text.split("\n")))
+
+
+def _entry(kind: str, facts: Facts) -> dict[str, str]:
+    from bench.bibliography import bibtex
+
+    return {"bibtex": bibtex(facts)} if kind in CITED else {}
+
+
+def _options(facts: Facts) -> Facts:
+    """`density: 0.2 by default; searched: 0.1, 0.3`; words that an option takes and no search tries come last."""
+    said = {}
+    for option, (default, *searched) in facts.get("grid", {}).items():
+        more = facts["choices"].get(option, [])
+        said[f"option {option}"] = "; ".join(
+            [f"{_text(default)} by default"]
+            + ([f"searched: {_text(searched)}"] if searched else [])
+            + ([f"also: {_text(more)}"] if more else [])
+        )
+    return said
 
 
 def _print_facts(facts: Mapping[str, Any], indent: str = "  ") -> None:
@@ -127,7 +153,7 @@ def _text(value: Any) -> str:
         return ", ".join(f"{k} = {_text(v)}" for k, v in value.items())
     if isinstance(value, list):
         return ", ".join(_text(v) for v in value)
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else " ".join(str(value).split())
 
 
 def cite(
@@ -135,21 +161,11 @@ def cite(
     include: IncludeOption = None,
 ) -> None:
     """Print BibTeX for what you used; each entry once."""
+    from bench.bibliography import bibtex
+
     known = catalogue(include)
     entries: dict[str, None] = {}
     for asked in names(name):
         for _, facts in find(asked, known):
-            entries[bibtex(asked, facts)] = None
+            entries[bibtex(facts)] = None
     print("\n\n".join(entries))
-
-
-def bibtex(name: str, facts: Facts) -> str:
-    """The recorded entry; one made from the arXiv number where only that is recorded; a comment where nothing is."""
-    recorded = str(facts.get("citation", "")).strip()
-    if recorded.startswith("@"):
-        return recorded
-    paper = str(facts.get("paper", ""))
-    if paper.startswith("arXiv:"):
-        number = paper.removeprefix("arXiv:")
-        return f"@misc{{arxiv{number}, title={{{facts['title']}}}, eprint={{{number}}}, archivePrefix={{arXiv}}}}"
-    return f"% {name}: {recorded or paper or 'no citation recorded'}"

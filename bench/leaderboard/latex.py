@@ -7,14 +7,12 @@ the entries that the tables cite.
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from bench import catalogue
+from bench import bibliography, catalogue
 from bench.leaderboard.boards import Entry
 from bench.leaderboard.text import number
 
-REFERENCES = Path(__file__).parents[1] / "assets" / "references.bib"
 VALUES = (
     "rank", "group", "accuracy", "low", "high", "normalised", "normalised_common", "difference", "difference_low",
     "difference_high", "p", "complete", "scaling",
@@ -63,25 +61,15 @@ def numbers(page: Mapping[str, Any]) -> str:
 
 def references(page: Mapping[str, Any]) -> str:
     """`references.bib`: the entries that the tables of one suite cite, in the order of their keys."""
-    cited = {key for name in _names(page) for key in _keys(name)}
-    entries = re.split(r"\n(?=@)", REFERENCES.read_text(encoding="utf-8"))[1:]
-    chosen = [entry.strip() for entry in entries if entry.split("{", 1)[1].split(",", 1)[0] in cited]
+    cited = {key for name in _names(page) for key in bibliography.keys(name, catalogue.load())}
+    chosen = [entry for key, entry in bibliography.entries().items() if key in cited]
     return "\n\n".join(["% Written by `bench leaderboard build`.", *chosen]) + "\n"
 
 
 def cite(name: str) -> str:
     r"""`~\cite{...}` for a fine-tuning method or operator of the catalogue; nothing for others, like a user's own."""
-    keys = _keys(name)
+    keys = bibliography.keys(name, catalogue.load())
     return f"~\\cite{{{','.join(keys)}}}" if keys else ""
-
-
-def _keys(name: str) -> list[str]:
-    """Keys of references.bib for a name, its modifiers included: `tsv_m~lines`, `att+orthoreg`."""
-    known = catalogue.load()
-    facts = {**known.regularizers, **known.modifiers, **known.finetuning, **known.operators}
-    text = REFERENCES.read_text(encoding="utf-8")
-    papers = [facts.get(part, {}).get("paper", "") for part in re.split(r"[~@+]", name.partition("[")[0])]
-    return list(dict.fromkeys(paper for paper in papers if paper and f"{{{paper}," in text))
 
 
 def _names(page: Mapping[str, Any]) -> set[str]:

@@ -14,4 +14,10 @@ def start(pretrained: Params, generator: Generator, **options: Any) -> dict[str,
     return copies(pretrained, attention_matrices(pretrained, "att"))
 
 
-FINETUNING = FineTuning("att", "Attention-only fine-tuning", "arXiv:2407.07089", start)
+FINETUNING = FineTuning(
+    "att",
+    "Attention-only fine-tuning",
+    "arXiv:2407.07089",
+    start,
+    formula="f(x; theta), only attn.in_proj_weight and attn.out_proj.weight of every block train, no biases",
+)

@@ -11,4 +11,10 @@ def start(pretrained: Params, generator: Generator, **options: Any) -> dict[str,
     return copies(pretrained, list(pretrained))
 
 
-FINETUNING = FineTuning("nonlinear", "Full fine-tuning", "arXiv:2212.04089", start)
+FINETUNING = FineTuning(
+    "nonlinear",
+    "Full fine-tuning",
+    "arXiv:2212.04089",
+    start,
+    formula="f(x; theta), every parameter of the image tower trains; tau = theta - theta_0",
+)

@@ -53,6 +53,8 @@ class FineTuning:
     gradients: Callable[..., dict[str, Update]] = same
     options: Mapping[str, Any] = field(default_factory=dict)
     tangent: bool = False
+    formula: str = ""  # one line of text
+    citation: str = ""  # BibTeX, where `paper` is not in bench's own bibliography
     version: int = 1  # raised when the experts a method trains change
 
     def delta(self, pretrained: Params, leaves: Params, **options: Any) -> TaskVector:

@@ -16,5 +16,6 @@ FINETUNING = replace(
     name="tta",
     title="Linearised fine-tuning (tangent task arithmetic)",
     paper="arXiv:2305.12827",
+    formula="f(x; theta_0) + J(x; theta_0) tau, tau = theta - theta_0; trained and evaluated so, all parameters train",
     tangent=True,
 )

@@ -58,10 +58,7 @@ OPERATOR = Operator(
     "ace",
     merge,
     title="ACE-Merging (adaptive covariance estimation)",
-    paper="CVPR 2026",
-    citation="@inproceedings{ace2026, title={{ACE}-Merging: data-free model merging with adaptive covariance "
-    "estimation}, "
-    "booktitle={CVPR}, year={2026}}",
+    paper="arXiv:2603.02945",
     formula="Sigma_t = C_t^T C_t; merged = (sum_t C_t Sigma_t)(sum_t Sigma_t + prior)^-1 (+ isotropic part if uneven)",
     grid={"ridge": (1e-2, 1e-5), "threshold": (0.3,), "fraction": (0.3,), "numerator": ("centred", "plain")},
     coefficients=MEANS,

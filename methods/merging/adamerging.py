@@ -88,9 +88,6 @@ TASK = Operator(
     partial(merge, layer=False),
     title="AdaMerging, one coefficient a task",
     paper="arXiv:2310.02575",
-    citation="@inproceedings{yang2024adamerging, title={{AdaMerging}: adaptive model merging for multi-task learning}, "
-    "author={Yang, Enneng and Wang, Zhenyi and Shen, Li and Liu, Shiwei and Guo, Guibing and Wang, Xingwei and Tao, "
-    "Dacheng}, booktitle={ICLR}, year={2024}}",
     formula="merged = sum_t lambda_t tau_t, lambda by minimal entropy on unlabelled test images",
     grid={"start": (0.3,), "learning_rate": (1e-3,), "iterations": (500,), "clamp": (True, False)},
     coefficients=FIXED,

@@ -18,9 +18,6 @@ OPERATOR = Operator(
     merge,
     title="Weight averaging",
     paper="arXiv:2203.05482",
-    citation="@inproceedings{wortsman2022soups, title={Model soups: averaging weights of multiple fine-tuned models "
-    "improves accuracy without increasing inference time}, author={Wortsman, Mitchell and others}, "
-    "booktitle={ICML}, year={2022}}",
     formula="merged = (1/T) sum_t tau_t",
     linear=True,
     per_tensor=True,

@@ -50,9 +50,6 @@ OPERATOR = Operator(
     merge,
     title="Model Breadcrumbs",
     paper="arXiv:2312.06795",
-    citation="@inproceedings{davari2024breadcrumbs, title={Model breadcrumbs: scaling multi-task model merging "
-    "with sparse "
-    "masks}, author={Davari, MohammadReza and Belilovsky, Eugene}, booktitle={ECCV}, year={2024}}",
     formula="keep, in each row, the density share of magnitudes below the top share; merged = sum of what is kept",
     grid={"density": (0.1, 0.2, 0.9), "top": (0.01, 0.1), "scope": ("row", "tensor")},
     coefficients=MEANS,

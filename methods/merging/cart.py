@@ -35,9 +35,6 @@ OPERATOR = Operator(
     merge,
     title="Centred arithmetic with rank-reduced task vectors",
     paper="arXiv:2412.12153",
-    citation="@article{choi2024cart, title={Revisiting weight averaging for model merging}, author={Choi, Jiho and "
-    "Kim, "
-    "Donggyun and Lee, Chanhyuk and Hong, Seunghoon}, journal={arXiv preprint arXiv:2412.12153}, year={2024}}",
     formula="merged = mean + strength sum_t rank_k(Delta_t - mean)",
     grid={"rank": (0.04, 0.08, 0.16), "strength": (1.0, 0.5, 2.0)},
     coefficients=SPECTRAL,

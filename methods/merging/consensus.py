@@ -45,18 +45,11 @@ def merge_ties(
     return mask(vectors, merged, threshold, agreement)
 
 
-CITATION = (
-    "@inproceedings{wang2024localizing, title={Localizing task information for improved model merging and "
-    "compression}, "
-    "author={Wang, Ke and Dimitriadis, Nikolaos and Ortiz-Jim{\\'e}nez, Guillermo and Fleuret, Fran{\\c{c}}ois and "
-    "Frossard, Pascal}, booktitle={ICML}, year={2024}}"
-)
 OPERATOR = Operator(
     "consensus_ta",
     merge,
     title="Consensus task arithmetic",
     paper="arXiv:2405.07813",
-    citation=CITATION,
     formula="tau = sum_t tau_t; m_t = |tau_t| > threshold |tau - tau_t|; merged = tau 1[sum_t m_t >= agreement]",
     grid={"threshold": (0.4, 0.2, 0.3, 0.5, 0.6), "agreement": (2,)},
     coefficients=SUMS,

@@ -55,19 +55,12 @@ def merge(vectors: Vectors, *, drop: float, rescale: str, seed: int) -> TaskVect
     return merged
 
 
-CITATION = (
-    "@inproceedings{yu2024dare, title={Language models are super {Mario}: absorbing abilities from homologous "
-    "models as a "
-    "free lunch}, author={Yu, Le and Yu, Bowen and Yu, Haiyang and Huang, Fei and Li, Yongbin}, booktitle={ICML}, "
-    "year={2024}}"
-)
 RANDOM_DROP = "drops entries at random, so a small tensor may lose all of them"
 OPERATOR = Operator(
     "dare",
     merge,
     title="DARE with task arithmetic",
     paper="arXiv:2311.03099",
-    citation=CITATION,
     formula="m_t ~ Bernoulli(1 - drop); merged = sum_t m_t tau_t / (1 - drop)",
     grid={"drop": (0.9, 0.5, 0.8, 0.95), "rescale": ("inverse",)},
     coefficients=SUMS,

@@ -30,7 +30,6 @@ OPERATOR = Operator(
     merge,
     title="DARE with TIES-Merging",
     paper="arXiv:2311.03099",
-    citation=dare.CITATION,
     formula="tau_t <- m_t tau_t / (1 - drop); merged = ties(tau)",
     grid={"drop": (0.5, 0.8, 0.9), "rescale": ("inverse",)} | dict(ties.OPERATOR.grid),
     coefficients=MEANS,

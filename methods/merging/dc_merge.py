@@ -51,9 +51,7 @@ OPERATOR = Operator(
     "dc_merge",
     merge,
     title="DC-Merge",
-    paper="CVPR 2026",
-    citation="@inproceedings{dcmerge2026, title={{DC-Merge}: improving model merging with directional consistency}, "
-    "booktitle={CVPR}, year={2026}}",
+    paper="arXiv:2603.06242",
     formula="U, V = polar factors of the stacked top r/T vectors; merged = U blockdiag(inner(U^T Delta_t V)) V^T",
     grid={"density": (0.001, 0.01, 0.1), "inner": ("ties", "sum"), "smoothing": ("none", "average")},
     coefficients=SPECTRAL,

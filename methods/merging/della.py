@@ -79,9 +79,6 @@ OPERATOR = Operator(
     merge,
     title="DELLA-Merging",
     paper="arXiv:2406.11617",
-    citation="@article{deep2024della, title={{DELLA}-Merging: reducing interference in model merging through "
-    "magnitude-based sampling}, author={Deep, Pala Tej and Bhardwaj, Rishabh and Poria, Soujanya}, "
-    "journal={arXiv preprint arXiv:2406.11617}, year={2024}}",
     formula="keep by rank with p in density +- epsilon, divide by p; merged = mean of kept values with the elected "
     "sign",
     grid={"density": (0.5, 0.3, 0.7), "epsilon": (0.15, 0.05), "rescale": ("inverse",)},

@@ -91,9 +91,6 @@ OPERATOR = Operator(
     merge,
     title="DOGE task arithmetic (adaptive projective gradient descent)",
     paper="arXiv:2501.01230",
-    citation="@inproceedings{wei2025doge, title={Modeling multi-task model merging as adaptive projective gradient "
-    "descent}, author={Wei, Yongxian and Tang, Anke and Shen, Li and Hu, Zixuan and Yuan, Chun and Cao, Xiaochun}, "
-    "booktitle={ICML}, year={2025}}",
     formula="merged = sum_t (strength / |Delta_t|) (Delta_t + delta) mask_t, delta learned off the shared subspace",
     grid={
         "strength": (0.07, 0.05, 0.1),

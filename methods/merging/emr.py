@@ -46,9 +46,6 @@ OPERATOR = Operator(
     merge,
     title="EMR-Merging (elect, mask, rescale)",
     paper="arXiv:2405.17461",
-    citation="@inproceedings{huang2024emr, title={{EMR}-Merging: tuning-free high-performance model merging}, author={"
-    "Huang, Chenyu and Ye, Peng and Chen, Tao and He, Tong and Yue, Xiangyu and Ouyang, Wanli}, booktitle={NeurIPS}, "
-    "year={2024}}",
     formula="merged_t = r_t * unified * [tau_t unified > 0], unified = largest entry of the elected sign",
     grid={"rescaler": ("tensor", "model")},
     coefficients=FIXED,

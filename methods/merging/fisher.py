@@ -50,9 +50,6 @@ OPERATOR = Operator(
     merge,
     title="Fisher merging (diagonal)",
     paper="arXiv:2111.09832",
-    citation="@inproceedings{matena2022fisher, title={Merging models with {Fisher}-weighted averaging}, "
-    "author={Matena, "
-    "Michael and Raffel, Colin}, booktitle={NeurIPS}, year={2022}}",
     formula="merged = sum_t F_t tau_t / sum_t F_t, F_t = diagonal Fisher information",
     grid={"floor": (1e-6,), "normalise": (True, False)},
     coefficients=FIXED,

@@ -41,9 +41,6 @@ OPERATOR = Operator(
     merge,
     title="Isotropic merging in the common subspace",
     paper="arXiv:2502.04959",
-    citation="@inproceedings{marczak2025isotropic, title={No task left behind: isotropic model merging with common and "
-    "task-specific subspaces}, author={Marczak, Daniel and Magistri, Simone and Cygert, Sebastian and Twardowski, "
-    "Bart{\\l}omiej and Bagdanov, Andrew D. and van de Weijer, Joost}, booktitle={ICML}, year={2025}}",
     formula="sum_t Delta_t = U S V^T; merged = mean(S) U V^T",
     grid={"spectrum_mean": ("all",)},
     coefficients=SPECTRAL,

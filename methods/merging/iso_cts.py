@@ -48,9 +48,6 @@ OPERATOR = Operator(
     merge,
     title="Isotropic merging in common and task-specific subspaces",
     paper="arXiv:2502.04959",
-    citation="@inproceedings{marczak2025isotropic, title={No task left behind: isotropic model merging with common and "
-    "task-specific subspaces}, author={Marczak, Daniel and Magistri, Simone and Cygert, Sebastian and Twardowski, "
-    "Bart{\\l}omiej and Bagdanov, Andrew D. and van de Weijer, Joost}, booktitle={ICML}, year={2025}}",
     formula="common top space of the sum + top space of each task's remainder, orthogonalised, one singular value",
     grid={"common": (0.8, 0.5, 0.9)},
     coefficients=SPECTRAL,

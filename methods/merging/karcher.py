@@ -66,9 +66,6 @@ OPERATOR = Operator(
     merge,
     title="Karcher mean",
     paper="doi:10.1002/cpa.3160300502",
-    citation="@article{karcher1977, title={Riemannian center of mass and mollifier smoothing}, author={Karcher, "
-    "Hermann}, "
-    "journal={Communications on Pure and Applied Mathematics}, volume={30}, number={5}, year={1977}}",
     formula="merged = mean_t |tau_t| * Frechet mean on the sphere of tau_t / |tau_t|, tensor by tensor",
     grid={"iterations": (10,)},
     coefficients=MEANS,

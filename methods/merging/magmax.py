@@ -29,10 +29,6 @@ OPERATOR = Operator(
     merge,
     title="MagMax",
     paper="arXiv:2407.06322",
-    citation="@inproceedings{marczak2024magmax, title={{MagMax}: leveraging model merging for seamless continual "
-    "learning}, "
-    "author={Marczak, Daniel and Twardowski, Bart{\\l}omiej and Trzci{\\'n}ski, Tomasz and Cygert, Sebastian}, "
-    "booktitle={ECCV}, year={2024}}",
     formula="merged = the tau_t of largest magnitude, entry by entry",
     coefficients=MEANS,
     per_tensor=True,

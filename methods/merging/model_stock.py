@@ -37,8 +37,6 @@ OPERATOR = Operator(
     merge,
     title="Model Stock",
     paper="arXiv:2403.19522",
-    citation="@inproceedings{jang2024modelstock, title={Model stock: all we need is just a few fine-tuned models}, "
-    "author={Jang, Dong-Hwan and Yun, Sangdoo and Han, Dongyoon}, booktitle={ECCV}, year={2024}}",
     formula="c = mean pairwise cosine; merged = T c / (1 + (T-1) c) mean_t tau_t",
     grid={"angle_mean": ("cosine", "angle")},
     coefficients=FIXED,

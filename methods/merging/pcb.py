@@ -85,10 +85,6 @@ OPERATOR = Operator(
     merge,
     title="PCB-Merging",
     paper="arXiv:2410.02396",
-    citation="@inproceedings{du2024pcb, title={Parameter competition balancing for model merging}, author={Du, "
-    "Guodong and "
-    "Lee, Junlin and Li, Jing and Jiang, Runhua and Guo, Yifei and Yu, Shuyang and Liu, Hanting and Goh, Sim Kuan and "
-    "Tang, Ho-Kin and He, Daojing and Zhang, Min}, booktitle={NeurIPS}, year={2024}}",
     formula="w_t = top ratio of exp(T n_t^2) tanh(tau_t sum_j n_j); merged = strength sum_t w_t tau_t / sum_t w_t",
     grid={"ratio": (0.05, 0.1, 0.2), "strength": (1.2,), "variant": ("vision", "plain")},
     coefficients=MEANS,

@@ -69,9 +69,6 @@ OPERATOR = Operator(
     merge,
     title="RegMean",
     paper="arXiv:2212.09849",
-    citation="@inproceedings{jin2023regmean, title={Dataless knowledge fusion by merging weights of language models}, "
-    "author={Jin, Xisen and Ren, Xiang and Preotiuc-Pietro, Daniel and Cheng, Pengxiang}, booktitle={ICLR}, "
-    "year={2023}}",
     formula="merged = (sum_t tau_t G_t)(sum_t G_t)^-1, G_t = Gram matrix of the layer's inputs",
     grid={"off_diagonal": (0.95, 0.9, 0.5), "ridge": (1e-6, 1e-4)},
     coefficients=FIXED,

@@ -39,10 +39,6 @@ OPERATOR = regmean.OPERATOR.with_(
     function=merge,
     title="RegMean++",
     paper="arXiv:2508.03121",
-    citation="@article{nguyen2025regmeanpp, title={{RegMean}++: enhancing effectiveness and generalization of "
-    "regression "
-    "mean for model merging}, author={Nguyen, The-Hai and others}, journal={arXiv preprint arXiv:2508.03121}, "
-    "year={2025}}",
     formula="RegMean block by block, with the inputs that the merged earlier blocks produce",
     coefficients=FIXED,
     needs=("grams_of",),

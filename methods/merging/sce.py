@@ -61,10 +61,6 @@ OPERATOR = Operator(
     merge,
     title="Select, calculate, erase",
     paper="arXiv:2408.07990",
-    citation="@article{wan2024fusechat, title={{FuseChat}: knowledge fusion of chat models}, author={Wan, Fanqi "
-    "and Zhong, "
-    "Longguang and Yang, Ziyi and Chen, Ruijun and Quan, Xiaojun}, journal={arXiv preprint arXiv:2408.07990}, "
-    "year={2024}}",
     formula="w_t = share of energy; merged = sum_t w_t tau_t [sign agrees] / sum_t w_t [sign agrees]",
     grid={"density": (1.0, 0.1, 0.5)},
     coefficients=SPECTRAL,

@@ -38,10 +38,6 @@ OPERATOR = Operator(
     merge,
     title="Spectral truncation and rescale",
     paper="arXiv:2502.10339",
-    citation="@inproceedings{lee2025star, title={{STAR}: spectral truncation and rescale for model merging}, "
-    "author={Lee, "
-    "Yu-Ang and Ko, Ching-Yun and Pedapati, Tejaswini and Chung, I-Hsin and Yeh, Mi-Yen and Chen, Pin-Yu}, "
-    "booktitle={NAACL}, year={2025}}",
     formula="merged = mean_t of Delta_t cut to the rank with `energy` of its nuclear norm, rescaled to the whole norm",
     grid={"energy": (0.4, 0.2, 0.6, 0.8)},
     coefficients=SPECTRAL,

@@ -9,7 +9,7 @@ option for all. Storage: one model and one bit a parameter and task. Board: task
 
 from torch import Tensor
 
-from methods.merging.consensus import CITATION, uses
+from methods.merging.consensus import uses
 from methods.operator import FIXED, Operator
 from methods.vectors import TaskVector, Vectors, stack
 
@@ -29,7 +29,6 @@ OPERATOR = Operator(
     merge,
     title="TALL masks",
     paper="arXiv:2405.07813",
-    citation=CITATION,
     formula="merged_t = tau [ |tau_t| > threshold |tau - tau_t| ], tau = sum_t tau_t",
     grid={"threshold": (0.4, 0.2, 0.3, 0.5, 0.6)},
     coefficients=FIXED,

@@ -18,9 +18,6 @@ OPERATOR = Operator(
     merge,
     title="Task arithmetic",
     paper="arXiv:2212.04089",
-    citation="@inproceedings{ilharco2023editing, title={Editing models with task arithmetic}, author={Ilharco, Gabriel "
-    "and Ribeiro, Marco Tulio and Wortsman, Mitchell and Gururangan, Suchin and Schmidt, Ludwig and Hajishirzi, "
-    "Hannaneh and Farhadi, Ali}, booktitle={ICLR}, year={2023}}",
     formula="merged = sum_t tau_t",
     coefficients=SUMS,
     linear=True,

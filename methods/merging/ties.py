@@ -125,16 +125,11 @@ def merge(vectors: Vectors, *, density: float, scope: str, zero_sign: str, mean:
     return elect(vectors, trim(vectors, density, scope), mean=mean, zero_sign=zero_sign, whole_model=whole)
 
 
-CITATION = (
-    "@inproceedings{yadav2023ties, title={{TIES}-Merging: Resolving interference when merging models}, author={Yadav, "
-    "Prateek and Tam, Derek and Choshen, Leshem and Raffel, Colin and Bansal, Mohit}, booktitle={NeurIPS}, year={2023}}"
-)
 OPERATOR = Operator(
     "ties",
     merge,
     title="TIES-Merging (disjoint mean)",
     paper="arXiv:2306.01708",
-    citation=CITATION,
     formula="kept_t = top density of |tau_t|; s = sign(sum_t kept_t); merged = mean of kept_t with sign s",
     grid={"density": (0.2, 0.1, 0.3, 0.5), "scope": ("global",), "zero_sign": ("majority",)},
     coefficients=MEANS,

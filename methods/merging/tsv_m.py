@@ -37,9 +37,6 @@ OPERATOR = Operator(
     merge,
     title="Task singular vectors merge",
     paper="arXiv:2412.00081",
-    citation="@inproceedings{gargiulo2025tsv, title={Task singular vectors: reducing task interference in model "
-    "merging}, author={Gargiulo, Antonio Andrea and Crisostomi, Donato and Bucarelli, Maria Sofia and Scardapane, "
-    "Simone and Silvestri, Fabrizio and Rodol{\\`a}, Emanuele}, booktitle={CVPR}, year={2025}}",
     formula="U, V = polar factors of the stacked top r/T singular vectors; merged = U diag(S_1..S_T) V^T",
     grid={"rank": (1.0,)},
     coefficients=SPECTRAL,

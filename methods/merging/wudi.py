@@ -69,18 +69,11 @@ def merge_closed(deltas: Tensor, *, ridge: float, weights: str, others: str) -> 
     return torch.cholesky_solve(b.T / level, factor).T
 
 
-CITATION = (
-    "@inproceedings{cheng2025wudi, title={Whoever started the interference should end it: guiding data-free model "
-    "merging "
-    "via task vectors}, author={Cheng, Runxi and Xiong, Feng and Wei, Yongxian and Zhu, Wanyun and Yuan, Chun}, "
-    "booktitle={ICML}, year={2025}}"
-)
 OPERATOR = Operator(
     "wudi",
     merge,
     title="WUDI-Merging (300 Adam steps)",
     paper="arXiv:2503.08099",
-    citation=CITATION,
     formula="from M = sum_t Delta_t, 300 Adam steps on sum_t |(M - Delta_t) Delta_t^T|^2 / |Delta_t|^2",
     grid={"iterations": (300,), "learning_rate": (1e-5,), "others": ("mean", "zero")},
     coefficients=FIXED,

@@ -27,11 +27,6 @@ MODIFIER = Modifier(
     title="LiNeS (deeper blocks scaled up)",
     paper="arXiv:2410.17146",
     formula="block l times (a + slope l/(L-1)), a = |sum tau|_1 / (T |merged|_1)",
-    citation="@inproceedings{wang2025lines, title={{LiNeS}: post-training layer scaling prevents forgetting and "
-    "enhances "
-    "model merging}, author={Wang, Ke and Dimitriadis, Nikolaos and Favero, Alessandro and Ortiz-Jimenez, "
-    "Guillermo and "
-    "Fleuret, Fran{\\c{c}}ois and Frossard, Pascal}, booktitle={ICLR}, year={2025}}",
     grid={"lines_slope": (0.5, 0.2, 0.3, 0.4, 0.6, 0.8, 1.0)},
     coefficients=MEANS,
     unlawful={"identity": "scales deeper blocks up"},

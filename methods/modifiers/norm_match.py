@@ -32,5 +32,6 @@ MODIFIER = Modifier(
     when="before",
     title="task vectors of equal norm",
     paper="",
+    citation="no paper: defined here, to tell norms from angles",
     formula="tau_t <- tau_t mean_j |tau_j| / |tau_t|",
 )

@@ -22,7 +22,7 @@ class Modifier:
     title: str
     paper: str
     formula: str
-    citation: str = ""
+    citation: str = ""  # why there is no `paper`, or BibTeX
     grid: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     coefficients: tuple[float, ...] = ()  # empty: the operator's
     per_tensor: bool = False

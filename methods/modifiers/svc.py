@@ -52,10 +52,8 @@ MODIFIER = Modifier(
     modify,
     when="after",
     title="singular value calibration",
-    paper="ICML 2026",
+    paper="arXiv:2602.05536",
     formula="s_r <- s_r / mean_t max(floor, <a_r, a_rt> / |a_rt|^2)",
-    citation="@inproceedings{svc2026, title={Singular value calibration for model merging}, booktitle={ICML}, "
-    "year={2026}}",
     grid={"svc_floor": (1.0, 0.5, 8.0), "svc_rule": ("paper", "code")},
     per_tensor=True,
 )

@@ -110,4 +110,12 @@ def grams(b: Tensor, a: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     return scale * (b.T @ b).double(), scale * (a @ a.T).double()
 
 
-REGULARIZER = Regularizer("orthoreg", "Orthonormal updates", "arXiv:2604.17078", dense, factored, sketches=True)
+REGULARIZER = Regularizer(
+    "orthoreg",
+    "Orthonormal updates",
+    "arXiv:2604.17078",
+    dense,
+    factored,
+    sketches=True,
+    formula="frobenius: sum over matrices of |G - I|_F, G the smaller Gram matrix of D; squared: |D^T D - I|_F^2",
+)

@@ -47,5 +47,10 @@ def _columns(b: Tensor, a: Tensor, scale: float, grad_b: Tensor, grad_a: Tensor,
 
 
 REGULARIZER = Regularizer(
-    "orthoreg_diagonal", "Column norms of updates (ablation)", "arXiv:2604.17078", dense, factored
+    "orthoreg_diagonal",
+    "Column norms of updates (ablation)",
+    "arXiv:2604.17078",
+    dense,
+    factored,
+    formula="squared: sum over matrices of sum_j (|d_j|^2 - 1)^2, d_j columns of D; frobenius: its root, smaller side",
 )

@@ -57,5 +57,10 @@ def _columns(b: Tensor, a: Tensor, scale: float, grad_b: Tensor, grad_a: Tensor,
 
 
 REGULARIZER = Regularizer(
-    "orthoreg_offdiagonal", "Angles between columns of updates (ablation)", "arXiv:2604.17078", dense, factored
+    "orthoreg_offdiagonal",
+    "Angles between columns of updates (ablation)",
+    "arXiv:2604.17078",
+    dense,
+    factored,
+    formula="squared: sum over matrices of sum_{i != j} (d_i . d_j)^2; frobenius: its root, smaller side",
 )

@@ -47,6 +47,7 @@ class Regularizer:
     factored: Callable[[Factors, Factors, float, Settings], Tensor]
     options: Mapping[str, Any] = field(default_factory=lambda: {**{k: v[0] for k, v in CHOICES.items()}, "sketch": 0})
     sketches: bool = False  # `dense` can use probes
+    formula: str = ""  # one line of text
     version: int = 1  # raised when the gradients change
 
     @torch.no_grad()

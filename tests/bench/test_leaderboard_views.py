@@ -32,7 +32,7 @@ def test_latex_escapes_and_cites_only_what_it_has_an_entry_for():
 def test_cited_entries_are_in_the_bibliography(page):
     cited = {key for keys in re.findall(r"\\cite\{([^}]+)\}", latex.table(page)) for key in keys.split(",")}
     assert len(cited) >= 4
-    assert set(re.findall(r"@misc\{([^,]+),", latex.references(page))) == cited
+    assert set(re.findall(r"@\w+\{([^,]+),", latex.references(page))) == cited
 
 
 def test_latex_braces_and_environments_close(page):
