@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -27,6 +27,16 @@ from bench.errors import StoreError
 from bench.records import CELLS, SCHEMA, SCHEMA_VERSION, Record
 
 FORMAT = {"format": "bench-store", "version": SCHEMA_VERSION}
+
+
+class StoredFile(NamedTuple):
+    """A file as a listing shows it."""
+
+    path: str
+    """Relative to the store."""
+    size: int
+    modified: int
+    """Nanoseconds since 1970, by the clock of the disk or the server."""
 
 
 class Store:
@@ -174,6 +184,26 @@ class Store:
             return dict(json.loads(self._read(path)))
         except (OSError, ValueError) as error:
             raise StoreError(f"{self.url}/imports/{key}.json cannot be read; run `bench import` again") from error
+
+    # --- all files --------------------------------------------------------------------------------------------------
+
+    def files(self) -> list[StoredFile]:
+        """Every file of the store, temporaries of local writers included, sorted by path."""
+        selector = pafs.FileSelector(self._root, recursive=True)
+        found = [info for info in self._fs.get_file_info(selector) if info.type == pafs.FileType.File]
+        return sorted(StoredFile(i.path[len(self._root) + 1 :], i.size, i.mtime_ns or 0) for i in found)
+
+    def delete(self, file: StoredFile) -> bool:
+        """Remove a file unless it was written again since it was listed; whether it was removed."""
+        path = f"{self._root}/{file.path}"
+        info = self._fs.get_file_info(path)
+        if info.type != pafs.FileType.File or (info.size, info.mtime_ns or 0) != (file.size, file.modified):
+            return False
+        try:
+            self._fs.delete_file(path)
+        except OSError as error:
+            raise StoreError(f"cannot remove {file.path} from {self.url}: {_first_line(error)}; fix access") from error
+        return True
 
     # --- bytes -----------------------------------------------------------------------------------------------------
 

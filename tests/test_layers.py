@@ -46,7 +46,7 @@ ORDER = [
     {"finetune", "merge", "evaluate", "supply", "lines", "resume", "tables", "registry", "search"},
     {"kinds", "compare", "leaderboard"},
     {"run"},
-    {"progress", "doctor", "slurm", "exchange", "calibrate", "verify"},
+    {"progress", "doctor", "slurm", "exchange", "calibrate", "verify", "garbage"},
     {"driver"},
     {"cli"},
 ]

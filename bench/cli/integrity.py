@@ -1,16 +1,17 @@
-"""Verbs that hold results to account: verify."""
+"""Verbs that hold results to account and a store in order: verify, results gc."""
 
 from typing import Annotated, Literal
 
 import typer
 
-from bench.cli.options import IncludeOption, JsonOption, absolute, print_json, shown
-from bench.cli.results import FromOption, ResultsSuite, source
+from bench.cli.options import STORE, IncludeOption, JsonOption, StoreOption, absolute, print_json, print_table, shown
+from bench.cli.results import FromOption, ResultsSuite, results, source
 
 
 def register(app: typer.Typer) -> None:
     """Add the verbs of this file."""
     app.command()(verify)
+    results.command()(gc)
 
 
 def verify(
@@ -47,3 +48,54 @@ def verify(
         said = f"{different} differ from" if different else "all as in"
         print(f"{row}: {len(found)} cell{'' if len(found) == 1 else 's'} run again, {said} {shown(recorded.where)}")
     return 1 if different else 0
+
+
+LISTED = 20
+"""Files that `results gc` lists one by one."""
+
+
+def gc(
+    store: StoreOption = STORE,
+    delete: Annotated[bool, typer.Option("--delete", help="Remove the files; without it nothing is touched.")] = False,
+    older_than: Annotated[float, typer.Option("--older-than", help="Hours since a file was written.")] = 24.0,
+    json: JsonOption = False,
+) -> None:
+    """List or remove files that no record needs.
+
+    Task vectors of cells that were never finished, temporaries of killed writers, training states and failures of cells
+    that are done. Without --delete this only lists them. What is younger than --older-than stays, because a running
+    driver may be writing it.
+    """
+    from bench import garbage
+    from bench.store import Store
+
+    opened = Store(store, create=False)
+    found = garbage.find(opened, hours=older_than)
+    gone = [file for file in found.old if delete and file.remove(opened)]
+    if json:
+        files = [{"path": f.path, "bytes": f.file.size, "why": f.why, "removed": f in gone} for f in found.old]
+        print_json({"store": shown(opened.url), "bytes": found.size, "young": found.young, "files": files})
+        return
+    if found.old:
+        lines = [(size(f.file.size), f.why, f.path) for f in found.old[:LISTED]]
+        print_table(("size", "what", "file"), lines)
+        if len(found.old) > LISTED:
+            print(f"... and {len(found.old) - LISTED} more; --json lists them all")
+    total = f"{len(found.old)} file{'' if len(found.old) == 1 else 's'}, {size(found.size)}"
+    if delete:
+        kept = len(found.old) - len(gone)
+        print(f"removed {total}" + (f", but {kept} that changed meanwhile" if kept else ""))
+    else:
+        print(f"{total} that no record needs" + ("; `bench results gc --delete` removes them" if found.old else ""))
+    if found.young:
+        print(f"{found.young} younger than {older_than:g} h stay: a running driver may be writing them")
+
+
+def size(count: int) -> str:
+    """`1536` -> "1.5 KB"."""
+    value = float(count)
+    for unit in ("B", "KB", "MB"):
+        if value < 1024:
+            return f"{value:.3g} {unit}"
+        value /= 1024
+    return f"{value:.3g} GB"

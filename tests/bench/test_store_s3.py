@@ -10,7 +10,7 @@ import fakes
 import pyarrow.fs as pafs
 import pytest
 
-from bench import driver, results
+from bench import driver, garbage, results, resume
 from bench.driver import Workers
 from bench.errors import StoreError
 from bench.progress import Progress
@@ -111,3 +111,27 @@ def test_two_stores_join(url: str, tmp_path) -> None:
     theirs.write(record("cd34", loss=0.25))
     assert results.merge_stores(mine, theirs) == {"added": 1, "already": 1, "vectors": 0}
     assert mine.done() == {"ab12", "cd34"}
+
+
+def test_garbage_is_found_and_removed(url: str, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
+    store = Store(url)
+    store.write(record("ab12", loss=0.5))
+    for key in ("ab12", "cd34"):
+        store.write_vector(key, b"tensors")
+    store.write_failure("ab12", {"error": "boom"})
+    state = resume.folder(url) / "ab12.safetensors"
+    state.parent.mkdir(parents=True)
+    state.write_bytes(b"state")
+    assert garbage.find(store).young == 3
+    found = garbage.find(store, hours=0)
+    assert [(g.path, g.why, g.file.size) for g in found.old] == [
+        (str(state), garbage.CHECKPOINT, 5),
+        ("failed/ab12.json", garbage.FAILURE, 17),
+        ("vectors/cd34.safetensors", garbage.VECTOR, 7),
+    ]
+    assert all(g.remove(store) for g in found.old)
+    assert not state.exists()
+    assert [f.path for f in store.files()] == [
+        "bench-store.json", "records/ab/ab12.parquet", "vectors/ab12.safetensors"
+    ]  # fmt: skip
