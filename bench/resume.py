@@ -1,7 +1,10 @@
 """Where a long fine-tuning run keeps its state, so that it goes on after an interruption, bit for bit."""
 
+import contextlib
 import hashlib
+import json
 import os
+import time
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,8 +14,6 @@ from bench.images import cache_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-ENDING = ".safetensors"
 
 
 def folder(store: str) -> Path:
@@ -25,44 +26,65 @@ def folder(store: str) -> Path:
 
 
 class FileCheckpoint:
-    """A `bench.finetune.Checkpoint` in one safetensors file, replaced as a whole every `every` steps.
+    """A `bench.finetune.Checkpoint` in one safetensors file, replaced as a whole.
 
-    Name the file after the cell's key, which says all that a run depends on; `discard` it once the expert is stored.
+    A state is written at most every `seconds`, and only after a multiple of `every` steps. Name the file after the
+    cell's key, which says all that a run depends on; `discard` it once the record of the expert is stored.
     """
 
-    def __init__(self, path: Path, *, every: int = 1000) -> None:
+    def __init__(self, path: Path, *, every: int = 1, seconds: float = 0.0) -> None:
         if every < 1:
             raise BenchError(f"checkpoint every {every} steps is impossible; give at least 1")
-        self.path, self.every = path, every
+        self.path, self.every, self.seconds = path, every, seconds
+        self.resumed_at = 0
+        """Steps that were done when this run began; 0 when it began at the beginning."""
+        self.before = 0.0, 0.0
+        """Seconds and CPU seconds that went into those steps."""
+        self._began = time.monotonic(), time.process_time()
+        self._written = self._began[0]
 
     def load(self) -> "dict[str, Tensor] | None":
         """The last state, or None before the first; BenchError for a file that cannot be read."""
         if not self.path.is_file():
             return None
-        import safetensors.torch
-        from safetensors import SafetensorError
+        from safetensors import SafetensorError, safe_open
 
         try:
-            return safetensors.torch.load_file(self.path)
-        except (SafetensorError, OSError) as error:
+            with safe_open(self.path, framework="pt") as file:
+                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+                wall, cpu = json.loads((file.metadata() or {}).get("seconds", "[0, 0]"))
+            self.before = float(wall), float(cpu)
+            self.resumed_at = int(state["step"])
+        except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
             raise BenchError(f"checkpoint {self.path} cannot be read ({error}); delete it to start again") from error
+        return state
 
     def save(self, state: "dict[str, Tensor]") -> None:
         """Write beside the last state and put it in its place: a reader sees one or the other."""
-        import safetensors.torch
+        if time.monotonic() - self._written < self.seconds:
+            return
+        from safetensors import SafetensorError
+        from safetensors.torch import save_file
 
-        self.path.parent.mkdir(parents=True, exist_ok=True)
+        spent = [now - then for now, then in zip((time.monotonic(), time.process_time()), self._began, strict=True)]
+        about = {"seconds": json.dumps([a + b for a, b in zip(self.before, spent, strict=True)])}
         scratch = self.path.with_name(f".{self.path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
         try:
-            safetensors.torch.save_file({name: value.contiguous() for name, value in state.items()}, scratch)
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            save_file({name: value.contiguous() for name, value in state.items()}, scratch, about)
             with scratch.open("rb") as written:
                 os.fsync(written.fileno())
             scratch.replace(self.path)
-        except OSError as error:
-            raise BenchError(f"checkpoint {self.path} cannot be written ({error}); free some space") from error
+        except (OSError, SafetensorError) as error:
+            raise BenchError(
+                f"checkpoint {self.path} cannot be written ({error}); free some space, or do without by "
+                "--runtime save_minutes=0"
+            ) from error
         finally:
             scratch.unlink(missing_ok=True)
+        self._written = time.monotonic()
 
     def discard(self) -> None:
-        """Forget the state."""
-        self.path.unlink(missing_ok=True)
+        """Forget the state. One that cannot be removed does no harm: `bench results gc` finds it."""
+        with contextlib.suppress(OSError):
+            self.path.unlink(missing_ok=True)

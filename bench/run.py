@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench import backbone, cards, images, metrics, registry, suites
+from bench import backbone, cards, images, metrics, registry, resume, suites
 from bench.cards import Split
 from bench.cells import PUBLISHED, Cell
 from bench.errors import BenchError
@@ -27,6 +27,7 @@ from bench.kinds import addition, disentangle, expert, geometry, imported, negat
 from bench.kinds.rows import Found
 from bench.merge import Vectors
 from bench.records import Record
+from bench.resume import FileCheckpoint
 from bench.runtime import Runtime
 from bench.store import Store
 
@@ -72,6 +73,7 @@ class Session:
         self.vectors = Vectors(self.store)
         self._evaluators: dict[str, Evaluator] = {}
         self._images: dict[tuple[str, str, int], Images] = {}
+        self._state: FileCheckpoint | None = None
 
     def attempt(self, cell: Cell) -> Outcome:
         """Run a cell and write its record, or its failure with the traceback, to the store. Never raises an error."""
@@ -79,6 +81,8 @@ class Session:
         try:
             record = self.execute(cell)
             self.store.write(record)
+            if self._state is not None:
+                self._state.discard()
         except Exception as error:
             said = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
             said = (said.splitlines() or [""])[0]
@@ -94,10 +98,16 @@ class Session:
         """The record of a cell; raises what goes wrong."""
         if cell.kind not in RUNNERS:
             raise BenchError(f"no way to run a cell of kind {cell.kind!r} here; use the bench that planned it")
+        self._state = None
         wall, cpu = time.perf_counter(), time.process_time()
         rows, found = RUNNERS[cell.kind](cell, self)
-        cost = {"seconds": round(time.perf_counter() - wall, 3), "cpu_seconds": round(time.process_time() - cpu, 3)}
-        return Record(cell.key, cell.identity, tuple(rows), found, {**cost, **here(), "device": self.runtime.device})
+        wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+        about = {**here(), "device": self.runtime.device}
+        if self._state is not None and self._state.resumed_at:
+            wall, cpu = wall + self._state.before[0], cpu + self._state.before[1]
+            about["resumed_at_step"] = self._state.resumed_at
+        cost = {"seconds": round(wall, 3), "cpu_seconds": round(cpu, 3)}
+        return Record(cell.key, cell.identity, tuple(rows), found, {**cost, **about})
 
     # --- what stays warm, for the kinds of cells -------------------------------------------------------------------
 
@@ -129,6 +139,13 @@ class Session:
     def image_sets(self, cell: Cell, tasks: Iterable[tuple[str, str]], split: Split) -> list[tuple[Images, Tensor]]:
         """`images` of several tasks."""
         return [self.images(cell, task, fingerprint, split) for task, fingerprint in tasks]
+
+    def checkpoint(self, cell: Cell) -> FileCheckpoint | None:
+        """Where the fine-tune of `cell` keeps its state until its record is stored; None when none is wanted."""
+        if self.runtime.save_minutes:
+            path = resume.folder(self.store.url) / f"{cell.key}.safetensors"
+            self._state = FileCheckpoint(path, seconds=60 * self.runtime.save_minutes)
+        return self._state
 
     def tangent(self, finetuning: str) -> bool:
         """Whether models of this fine-tuning method are evaluated as tangent models."""

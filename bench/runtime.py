@@ -11,8 +11,12 @@ from typing import Any
 
 from bench.errors import BenchError, UnknownName
 
-CHOOSABLE = ("batch_size", "checkpointing", "deterministic", "resident", "fast")
+CHOOSABLE = ("batch_size", "checkpointing", "deterministic", "resident", "fast", "save_minutes")
 """What `bench run --runtime NAME=VALUE` sets; the others have options of their own."""
+
+
+MOST = {"save_minutes": 1440}
+"""The largest value of a number, where it is not 1."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class Runtime:
     """Recompute each block in the backward pass: less memory, about a third more time."""
     resident: float = 0.25
     """Share of the free memory of a GPU in which uint8 images may stay, so that they travel to it once."""
+    save_minutes: float = 5.0
+    """Minutes between two states of a fine-tune on disk, from which it goes on after an interruption; 0: none."""
 
 
 def parse(given: Iterable[str] | None) -> dict[str, Any]:
@@ -52,9 +58,10 @@ def _value(name: str, text: str, kind: type) -> Any:
     try:
         if kind is int and int(text) >= 1:
             return int(text)
-        if kind is float and 0 <= float(text) <= 1:
+        if kind is float and 0 <= float(text) <= MOST.get(name, 1):
             return float(text)
     except ValueError:
         pass
-    wanted = {bool: "true or false", int: "a whole number, at least 1", float: "a number from 0 to 1"}[kind]
-    raise BenchError(f"--runtime {name}={text}: give {wanted}")
+    wanted = {bool: "true or false", int: "a whole number, at least 1"}
+    wanted[float] = f"a number from 0 to {MOST.get(name, 1)}"
+    raise BenchError(f"--runtime {name}={text}: give {wanted[kind]}")

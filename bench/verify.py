@@ -171,7 +171,7 @@ def verify(
     """
     with TemporaryDirectory(prefix="bench-verify-") as folder:
         scratch = Scratch(folder, recorded)
-        session = Session(Runtime(store=folder, **(runtime or {})), scratch)
+        session = Session(Runtime(store=folder, save_minutes=0, **(runtime or {})), scratch)
         cells = [_cell(recorded.record(key), session.registry) for key in keys]
         made_from = [_cell(recorded.record(need), session.registry) for cell in cells for need in cell.needs]
         needed = list({cell.key: cell for cell in made_from}.values())

@@ -42,7 +42,9 @@ TimeoutOption = Annotated[float, typer.Option("--cell-timeout", help="Seconds af
 
 RuntimeOption = Annotated[
     list[str] | None,
-    typer.Option("--runtime", help="NAME=VALUE: batch_size, checkpointing, deterministic, resident or fast."),
+    typer.Option(
+        "--runtime", help="NAME=VALUE: batch_size, checkpointing, deterministic, resident, fast or save_minutes."
+    ),
 ]
 
 

@@ -32,6 +32,7 @@ def run(cell: Finetune, session: "Session") -> Found:
         mean=base.card.mean,
         std=base.card.std,
         device=base.device,
+        checkpoint=session.checkpoint(cell),
     )
     about = {"key": cell.key, "backbone": cell.backbone, "task": cell.task, "finetuning": cell.finetuning}
     data = weights.dump(expert.delta, expert.factors, about)

@@ -42,6 +42,34 @@ def test_a_failed_write_keeps_the_last_state(tmp_path, monkeypatch):
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_state_is_written_only_so_often(tmp_path, monkeypatch):
+    now = [100.0]
+    monkeypatch.setattr("bench.resume.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("bench.resume.time.process_time", lambda: now[0] / 2)
+    checkpoint = FileCheckpoint(tmp_path / "key", seconds=60)
+    written = []
+    for passed, step in ((59.0, 1), (1.0, 2), (59.0, 3), (2.0, 4)):
+        now[0] += passed
+        checkpoint.save({"step": torch.tensor(step)})
+        written.append(int(FileCheckpoint(tmp_path / "key").load()["step"]) if checkpoint.path.exists() else 0)
+    assert written == [0, 2, 2, 4]
+    again = FileCheckpoint(tmp_path / "key", seconds=60)
+    assert (again.resumed_at, again.before) == (0, (0.0, 0.0))
+    again.load()
+    assert (again.resumed_at, again.before) == (4, (121.0, 60.5))
+    now[0] += 100
+    again.save({"step": torch.tensor(5)})
+    third = FileCheckpoint(tmp_path / "key")
+    third.load()
+    assert (third.resumed_at, third.before) == (5, (221.0, 110.5))
+
+
+def test_a_state_that_cannot_be_removed_is_no_error(tmp_path):
+    (tmp_path / "key").mkdir()
+    FileCheckpoint(tmp_path / "key").discard()
+    assert (tmp_path / "key").is_dir()
+
+
 def test_never_is_refused(tmp_path):
     with pytest.raises(BenchError, match="every 0 steps is impossible"):
         FileCheckpoint(tmp_path / "key", every=0)

@@ -18,6 +18,7 @@ def test_choices_from_the_command_line() -> None:
         "resident": 0.5,
         "deterministic": False,
     }
+    assert parse(["save_minutes=30"]) == {"save_minutes": 30.0}
     assert parse(None) == {}
     assert set(CHOOSABLE) <= set(Runtime("store").__dict__)
 
@@ -30,6 +31,7 @@ def test_choices_from_the_command_line() -> None:
         ("batch_size=0", "a whole number, at least 1"),
         ("batch_size=many", "a whole number, at least 1"),
         ("resident=2", "a number from 0 to 1"),
+        ("save_minutes=-1", "a number from 0 to 1440"),
         ("store=elsewhere", "no run-time option named 'store'"),
     ],
 )

@@ -1,0 +1,103 @@
+"""A fine-tune that is cut short goes on where it was, bit for bit: inside one process, and after a real kill -9."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from bench import catalogue, finetune, grid, resume, suites
+from bench.cells import Finetune
+from bench.grid import Grid
+from bench.run import Session
+from bench.runtime import Runtime
+from bench.store import Store
+
+ROOT = Path(__file__).parent.parent.parent.parent
+ALWAYS = 1e-9
+"""Minutes: a state after every step."""
+STEPS = 7
+
+
+def expert(finetuning: str) -> Finetune:
+    """The first expert of mini8, seven steps long."""
+    chosen = Grid("", (finetuning,), ("average",), tasks=2, recipe=(("steps", STEPS), ("warmup_steps", 2)))
+    cells = grid.plan(suites.load("mini8"), chosen, catalogue.load())
+    return next(cell for cell in cells if isinstance(cell, Finetune))
+
+
+def contents(store: Store, key: str) -> tuple[object, ...]:
+    record = store.read(key)
+    return record.rows, record.metrics, store.read_vector(key)
+
+
+@pytest.mark.parametrize("finetuning", ["nonlinear", "att+orthoreg", "tta+orthoreg", "lora+orthoreg"])
+def test_an_interrupted_expert_goes_on_bit_for_bit(tmp_path, monkeypatch, finetuning):
+    cell = expert(finetuning)
+    whole = Session(Runtime(str(tmp_path / "whole")))
+    assert whole.attempt(cell).error == ""
+    assert not resume.folder(whole.store.url).exists()  # no state is written in the first minutes
+    assert "resumed_at_step" not in whole.store.read(cell.key).provenance
+
+    steps, take = [], finetune.Trainer.step
+
+    def step(self, index, *inputs):
+        steps.append(index)
+        if len(steps) == 5:
+            raise KeyboardInterrupt
+        take(self, index, *inputs)
+
+    monkeypatch.setattr(finetune.Trainer, "step", step)
+    store = Store(tmp_path / "cut")
+    with pytest.raises(KeyboardInterrupt):
+        Session(Runtime(store.url, save_minutes=ALWAYS)).attempt(cell)
+    state = resume.folder(store.url) / f"{cell.key}.safetensors"
+    assert state.is_file()
+    assert store.done() == store.failed() == set()
+    before = resume.FileCheckpoint(state)
+    before.load()
+    again = Session(Runtime(store.url, save_minutes=ALWAYS))
+    again.evaluator(cell)  # a session that is warm, and therefore quicker than the time in the state
+    assert again.attempt(cell).error == ""
+    assert steps == [0, 1, 2, 3, 4, 4, 5, 6]
+    assert contents(store, cell.key) == contents(whole.store, cell.key)
+    assert list(state.parent.iterdir()) == []
+    about = store.read(cell.key).provenance
+    assert about["resumed_at_step"] == 4
+    assert about["seconds"] > before.before[0] > 0
+    assert about["cpu_seconds"] > before.before[1] > 0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_kill_9_of_a_run_in_the_middle_of_training(tmp_path):
+    """The same command goes on from the last state, and leaves what a run leaves that nobody killed."""
+    words = ["run", "--grid", "smoke", "--methods", "nonlinear", "--operators", "average", "--local"]
+    command = [sys.executable, "-m", "bench", *words, "--runtime", "save_minutes=0.000001", "--store"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    quiet, killed = tmp_path / "quiet", tmp_path / "killed"
+    subprocess.run([*command, str(quiet)], env=environment, check=True, capture_output=True, timeout=300)
+
+    process = subprocess.Popen([*command, str(killed)], env=environment, stderr=subprocess.PIPE)
+    end = time.monotonic() + 240
+    while not (found := list(killed.glob("checkpoints/[0-9a-f]*.safetensors"))):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end, "no state was written"
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    key = found[0].name.partition(".")[0]
+    assert key not in Store(killed).done()
+
+    subprocess.run([*command, str(killed)], env=environment, check=True, capture_output=True, timeout=300)
+    stores = Store(quiet), Store(killed)
+    assert stores[0].done() == stores[1].done()
+    assert stores[1].read(key).provenance["resumed_at_step"] >= 1
+    for key in stores[0].done():
+        records = [store.read(key) for store in stores]
+        assert records[0].rows == records[1].rows
+        assert records[0].metrics == records[1].metrics  # the sha256 of each task vector among them
+    assert list(killed.glob("checkpoints/*.safetensors")) == []
