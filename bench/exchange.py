@@ -5,6 +5,7 @@ named after the file's hash. An export is built from the store alone: task vecto
 validation chose, and the results that the model card states.
 """
 
+import functools
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
 from torch import Tensor
 
 from bench import __version__, backbone, checkpoints, metrics, suites, weights
@@ -108,10 +110,12 @@ def find(store: Store, name: str, **narrow: Any) -> Record:
         wanted = {"finetuning": finetuning, "operator": "" if operator == "expert" else operator, "split": "test"}
         wanted |= {column: value for column, value in narrow.items() if value is not None}
         rows, _ = store.tables()
-        found = [r for r in rows.drop_columns(["bits"]).to_pylist() if all(r[c] == v for c, v in wanted.items())]
+        mask = functools.reduce(pc.and_, (pc.equal(rows[column], value) for column, value in wanted.items()))
+        found = rows.filter(mask).select(["key", "kind"]).to_pylist()
         keys = sorted({r["key"] for r in found if r["kind"] in ("expert", "addition", "negation") and finetuning})
         if not keys:
-            names = {f"{r['finetuning']}/{r['operator'] or 'expert'}" for r in rows.to_pylist() if r["finetuning"]}
+            measured = rows.group_by(["finetuning", "operator"]).aggregate([]).to_pylist()
+            names = {f"{r['finetuning']}/{r['operator'] or 'expert'}" for r in measured if r["finetuning"]}
             raise UnknownName("measured row", name, names)
     if len(keys) != 1:
         shown = ", ".join(keys[:4]) + (", ..." if len(keys) > 4 else "")

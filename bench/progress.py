@@ -81,7 +81,7 @@ class Progress:
         """Seconds until the end, as far as finished cells tell; None before the first."""
         if not self._seconds:
             return None
-        means = {kind: sum(found) / len(found) for kind, found in self._seconds.items()}
+        means = {kind: sum(found) / len(found) for kind, found in list(self._seconds.items())}
         typical = sum(means.values()) / len(means)
         open_ = [self.state.cells[key] for key in (*self.state.pending, *self.state.running)]
         return sum(means.get(cell.kind, typical) for cell in open_) / max(1, self.workers)

@@ -5,16 +5,20 @@
     STORE/failed/abcdef....json          the last failed attempt of a cell, with its traceback
     STORE/vectors/abcdef....safetensors  task vector of an expert cell
     STORE/imports/abcdef....json         a published expert: the cell that evaluates it, source, known defects
+    STORE/parts/...                      copies of many records in two files, for quick reading (`bench.parts`)
 
 A file appears whole or not at all: local writes go to a dot-file, are fsynced and renamed; object stores publish an
 upload only when it completes. Two workers that finish the same cell write the same rows, so the last rename is
 harmless. Nothing locks. What is done is read from file *names*, which costs milliseconds.
 """
 
+import contextlib
+import itertools
 import json
 import os
+import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,8 +27,10 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from bench import parts
 from bench.errors import StoreError
-from bench.records import CELLS, SCHEMA, SCHEMA_VERSION, Record
+from bench.parts import Part, Stamp
+from bench.records import SCHEMA, SCHEMA_VERSION, Record
 
 FORMAT = {"format": "bench-store", "version": SCHEMA_VERSION}
 
@@ -82,14 +88,17 @@ class Store:
         """Keys of all finished cells, from file names alone."""
         return set(self._names("records", ".parquet"))
 
+    def has(self, key: str) -> bool:
+        """Whether one cell is finished; for many, ask `done`."""
+        return self._is_file(self._record_path(key))
+
     def write(self, record: Record) -> None:
         """Publish a finished cell. Its earlier failure, if any, is forgotten."""
         sink = pa.BufferOutputStream()
         pq.write_table(record.table(), sink, compression="zstd")
         self._write(self._record_path(record.key), sink.getvalue().to_pybytes())
-        failure = self._failure_path(record.key)
-        if self._fs.get_file_info(failure).type == pafs.FileType.File:
-            self._fs.delete_file(failure)
+        if self.has_failure(record.key):
+            self._fs.delete_file(self._failure_path(record.key))
 
     def read(self, key: str) -> Record:
         """The record of one finished cell."""
@@ -104,22 +113,69 @@ class Store:
 
     def tables(self, keys: Iterable[str] | None = None) -> tuple[pa.Table, pa.Table]:
         """`(rows, cells)` of `keys` (default: all that are done), sorted by key, ready for `bench.tables`."""
-        wanted = sorted(self.done() if keys is None else keys)
+        stamps = self._stamps()
+        found = self._gather(sorted(stamps if keys is None else keys), stamps)
+        return found.rows, found.lines
+
+    def compact(self, settled: float = parts.SETTLED) -> dict[str, int]:
+        """Copy all records that are older than `settled` seconds into one part, in place of the parts that are there.
+
+        Records stay where they are, so nothing is lost when this is cut short or run twice at once. Returns how many
+        records and bytes the part has, and how many records were too young for it.
+        """
+        before = {f"{name}{ending}" for ending in (parts.LINES, parts.ROWS) for name in self._names("parts", ending)}
+        stamps = self._stamps()
+        youngest = time.time_ns() - int(settled * 1e9)
+        keys = sorted(key for key, stamp in stamps.items() if stamp.modified <= youngest)
+        name, rows, cells = parts.encode(self._gather(keys, stamps), stamps)
+        self._write(f"{self._root}/parts/{name}{parts.ROWS}", rows)
+        self._write(f"{self._root}/parts/{name}{parts.LINES}", cells)
+        for old in sorted(before - {f"{name}{parts.LINES}", f"{name}{parts.ROWS}"}):  # cells first: they show a part
+            with contextlib.suppress(FileNotFoundError):
+                self._fs.delete_file(f"{self._root}/parts/{old}")
+        return {"records": len(keys), "bytes": len(rows) + len(cells), "young": len(stamps) - len(keys)}
+
+    def _gather(self, wanted: list[str], stamps: Mapping[str, Stamp]) -> parts.Piece:
+        """The records of `wanted`, from parts where these are up to date and from their own files elsewhere."""
+        pieces: list[parts.Piece] = []
+        opened = list(map(self._open_part, sorted(self._parts()))) if len(wanted) > parts.PAYS else []
+
+        def holder(key: str) -> Part | None:
+            return next((p for p in opened if p is not None and key in stamps and (key, stamps[key]) in p), None)
+
         with ThreadPoolExecutor(8) as pool:
-            found = list(pool.map(self._read_table, wanted))
-        rows = pa.concat_tables([SCHEMA.empty_table(), *(t.replace_schema_metadata(SCHEMA.metadata) for t in found)])
-        headers = [json.loads(t.schema.metadata[b"bench_cell"]) for t in found]
-        lines = [
-            {"key": key, "kind": h["identity"]["kind"], **{k: json.dumps(h[k], sort_keys=True) for k in h}}
-            for key, h in zip(wanted, headers, strict=True)
-        ]
-        return rows, pa.Table.from_pylist(lines, schema=CELLS)
+            for part, keys in itertools.groupby(wanted, holder):
+                if part is not None:
+                    pieces += part.pieces(keys)
+                else:
+                    some = list(keys)
+                    pieces += map(parts.of_record, some, pool.map(self._read_table, some))
+        return parts.joined(pieces)
+
+    def _parts(self) -> set[str]:
+        return set(self._names("parts", parts.LINES))
+
+    def _open_part(self, name: str) -> Part | None:
+        """A part; None when a newer one has just replaced it."""
+        try:
+            return parts.decode(*(self._read(f"{self._root}/parts/{name}{e}") for e in (parts.ROWS, parts.LINES)))
+        except FileNotFoundError:
+            return None
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise StoreError(
+                f"part {self.url}/parts/{name} cannot be read ({_first_line(error)}); delete both its files, nothing "
+                "is lost: the records are still there"
+            ) from error
+
+    def _stamps(self) -> dict[str, Stamp]:
+        """Every record file and what a listing says of it."""
+        return {name: Stamp(info.size, info.mtime_ns) for name, info in self._files("records", ".parquet")}
 
     def _read_table(self, key: str) -> pa.Table:
         path = self._record_path(key)
         try:
-            table = pq.read_table(pa.BufferReader(self._read(path)))
-            if b"bench_cell" not in (table.schema.metadata or {}) or table.schema.names != SCHEMA.names:
+            table = parts.read_table(self._read(path))
+            if b"bench_cell" not in (table.schema.metadata or {}) or not table.schema.equals(SCHEMA):
                 raise pa.ArrowInvalid("not a record of this version")
             return table
         except (pa.ArrowException, OSError, ValueError) as error:
@@ -133,6 +189,10 @@ class Store:
     def failed(self) -> set[str]:
         """Keys of cells whose last attempt failed."""
         return set(self._names("failed", ".json"))
+
+    def has_failure(self, key: str) -> bool:
+        """Whether the last attempt at one cell failed; for many, ask `failed`."""
+        return self._is_file(self._failure_path(key))
 
     def write_failure(self, key: str, failure: dict[str, Any]) -> None:
         """Keep the traceback of a failed attempt. The cell stays undone."""
@@ -164,8 +224,7 @@ class Store:
 
     def has_vector(self, key: str) -> bool:
         """Whether a task vector is there."""
-        path = f"{self._root}/vectors/{key}.safetensors"
-        return bool(self._fs.get_file_info(path).type == pafs.FileType.File)
+        return self._is_file(f"{self._root}/vectors/{key}.safetensors")
 
     # --- published experts ------------------------------------------------------------------------------------------
 
@@ -213,12 +272,19 @@ class Store:
     def _failure_path(self, key: str) -> str:
         return f"{self._root}/failed/{key}.json"
 
+    def _is_file(self, path: str) -> bool:
+        return bool(self._fs.get_file_info(path).type == pafs.FileType.File)
+
     def _names(self, folder: str, ending: str) -> Iterator[str]:
+        return (name for name, _ in self._files(folder, ending))
+
+    def _files(self, folder: str, ending: str) -> Iterator[tuple[str, pafs.FileInfo]]:
+        """Names without their ending; temporaries are never seen."""
         selector = pafs.FileSelector(f"{self._root}/{folder}", recursive=True, allow_not_found=True)
         for info in self._fs.get_file_info(selector):
             name = info.base_name
             if info.type == pafs.FileType.File and name.endswith(ending) and not name.startswith("."):
-                yield name.removesuffix(ending)
+                yield name.removesuffix(ending), info
 
     def _read(self, path: str) -> bytes:
         with self._fs.open_input_stream(path) as stream:

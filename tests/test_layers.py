@@ -15,6 +15,7 @@ ORDER = [
         "augment",
         "runtime",
         "records",
+        "parts",
         "cards",
         "cells",
         "metrics",

@@ -16,7 +16,7 @@ FromOption = Annotated[
 ResultsSuite = Annotated[str, typer.Option("--suite", help="Which suite, where the results have several.")]
 
 leaderboard = typer.Typer(help="Leaderboards: functions of the Parquet files and nothing else.", rich_markup_mode=None)
-results = typer.Typer(help="Join and check results.", rich_markup_mode=None)
+results = typer.Typer(help="Join, compact and check results.", rich_markup_mode=None)
 
 
 def register(app: typer.Typer) -> None:
@@ -185,6 +185,23 @@ def merge(
     else:
         print(f"{joined['added']} cells added, {joined['already']} were there with the same numbers, "
               f"{joined['vectors']} task vectors copied")  # fmt: skip
+
+
+@results.command()
+def compact(store: StoreOption = STORE, json: JsonOption = False) -> None:
+    """Make large stores quick to read.
+
+    Copies all records into two files that readers open in place of thousands. The records stay the truth; run it again
+    when many have been added.
+    """
+    from bench.store import Store
+
+    found = Store(store, create=False).compact()
+    if json:
+        print_json(found)
+        return
+    young = f"; {found['young']} are a few seconds old and stay out of it" if found["young"] else ""
+    print(f"{found['records']} records in one part of {found['bytes'] / 2**20:.3g} MB{young}")
 
 
 @results.command()

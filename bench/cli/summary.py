@@ -6,12 +6,15 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
+import pyarrow.compute as pc
+
 from bench import metrics
 from bench.cells import Addition, Cell
 from bench.schedule import Schedule
 from bench.store import Store
 
 TOP = 5
+SHOWN = ["key", "backbone", "finetuning", "operator", "task", "scaling", "correct", "total"]
 
 
 def by_kind(cells: Iterable[Cell], where: str) -> dict[str, dict[str, int]]:
@@ -64,15 +67,16 @@ def failures(store: Store) -> list[dict[str, Any]]:
 
 def top(store: Store, cells: Iterable[Cell], count: int = TOP) -> list[dict[str, Any]]:
     """The merged rows of `cells` with the highest mean test accuracy: over tasks, then over seeds."""
-    keys = [cell.key for cell in cells if type(cell) is Addition]
+    rows, _ = store.tables(cell.key for cell in cells if type(cell) is Addition)
+    tested = defaultdict(list)
+    for row in rows.filter(pc.equal(rows["split"], "test")).select(SHOWN).to_pylist():
+        tested[row["key"]].append(row)
     points: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
-    for record in store.read_all(keys):
-        tested = [row for row in record.rows if row["split"] == "test"]
-        if tested:
-            first = tested[0]
-            mean = metrics.mean_accuracy({r["task"]: metrics.accuracy(r["correct"], r["total"]) for r in tested})
-            points[first["backbone"], f"{first['finetuning']}/{first['operator']}"].append((mean, first["scaling"]))
-    rows: list[dict[str, Any]] = [
+    for of_cell in tested.values():
+        first = of_cell[0]
+        mean = metrics.mean_accuracy({r["task"]: metrics.accuracy(r["correct"], r["total"]) for r in of_cell})
+        points[first["backbone"], f"{first['finetuning']}/{first['operator']}"].append((mean, first["scaling"]))
+    lines: list[dict[str, Any]] = [
         {
             "row": name,
             "backbone": backbone,
@@ -82,4 +86,4 @@ def top(store: Store, cells: Iterable[Cell], count: int = TOP) -> list[dict[str,
         }
         for (backbone, name), found in points.items()
     ]
-    return sorted(rows, key=lambda row: (-row["accuracy"], row["row"]))[:count]
+    return sorted(lines, key=lambda row: (-row["accuracy"], row["row"]))[:count]

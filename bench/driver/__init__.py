@@ -85,7 +85,7 @@ def schedule(cells: Iterable[Cell], store: Store) -> Schedule:
 def unwritten(store: Store, key: str, error: str) -> str:
     """Why the run must end, if the failure of `key` did not reach the store: all further work would be lost as well."""
     try:
-        return "" if key in store.failed() else error
+        return "" if store.has_failure(key) else error
     except BenchError as unreadable:
         return f"{error}; moreover {unreadable}"
 

@@ -154,7 +154,7 @@ def lost(key: str, error: str, traceback: str = "") -> None:
     run = active()
     cell = run.state.cells[key]
     run.running.pop(key, None)
-    if key in run.store.done():
+    if run.store.has(key):
         run.progress.settle(cell, "done", 0.0)
         return
     try:

@@ -1,5 +1,6 @@
 """The store behind a real S3 protocol server on loopback: the same guarantees as on a disk."""
 
+import json
 import logging
 import os
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ import fakes
 import pyarrow.fs as pafs
 import pytest
 
-from bench import driver, garbage, results, resume
+from bench import driver, garbage, parts, results, resume
 from bench.driver import Workers
 from bench.errors import StoreError
 from bench.progress import Progress
@@ -135,3 +136,19 @@ def test_garbage_is_found_and_removed(url: str, tmp_path, monkeypatch) -> None:
     assert [f.path for f in store.files()] == [
         "bench-store.json", "records/ab/ab12.parquet", "vectors/ab12.safetensors"
     ]  # fmt: skip
+
+
+def test_a_compacted_store_reads_the_same(url: str, monkeypatch) -> None:
+    monkeypatch.setattr(parts, "PAYS", 0)
+    store = Store(url)
+    for key in ("ab12", "cd34", "ef56"):
+        store.write(record(key, loss=0.5))
+    before = store.tables()
+    assert store.compact(settled=0)["records"] == 3
+    assert store.compact(settled=0)["records"] == 3
+    assert len(store._parts()) == 1
+    for mine, theirs in zip(store.tables(), before, strict=True):
+        assert mine.equals(theirs)
+    store.write(record("cd34", loss=0.125))
+    _, cells = store.tables()
+    assert [json.loads(text) for text in cells["metrics"].to_pylist()] == [{"loss": v} for v in (0.5, 0.125, 0.5)]
