@@ -20,16 +20,16 @@ def weights_file(card: BackboneCard) -> Path:
 
 def missing(suite: Suite, cells: Iterable[Cell]) -> list[str]:
     """One line for everything these cells need that is not here, with how to get it."""
-    cells = list(cells)
+    towers = [suites.backbone(name) for name in dict.fromkeys(cell.backbone for cell in cells)]
+    sizes = {card.image_size for card in towers} or {224}
     lines = [
         f"weights of {card.name}: `huggingface-cli download {card.hub or card.architecture}`, or put the file at "
         f"{weights_file(card)}"
-        for card in map(suites.backbone, dict.fromkeys(cell.backbone for cell in cells))
+        for card in towers
         if not has_weights(card)
     ]
     for task in (*suite.tasks, suite.control):
         card = suite.card(task)
-        sizes = {suites.backbone(cell.backbone).image_size for cell in cells} or {224}
         if not all(has_images(card, size) for size in sizes):
             rows = sum(split.rows for split in card.splits.values())
             lines.append(
