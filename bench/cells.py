@@ -278,7 +278,7 @@ def from_identity(identity: dict[str, Any]) -> Cell:
 
 
 def _fields(value: Any) -> dict[str, Any]:
-    """A cell or a recipe as JSON sees it; `dataclasses.asdict` copies every value first and takes five times as long."""
+    """A cell or a recipe as JSON sees it; `dataclasses.asdict` copies every value and takes five times as long."""
     return {f.name: getattr(value, f.name) for f in fields(value)}
 
 

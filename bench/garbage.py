@@ -12,7 +12,8 @@ from pathlib import Path, PurePosixPath
 
 from bench import resume
 from bench.errors import BenchError
-from bench.store import Store, StoredFile
+from bench.folder import StoredFile
+from bench.store import Store
 
 HOURS = 24.0
 """Longer than an expert takes from its vector to its record, the evaluation in between included."""

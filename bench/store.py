@@ -7,21 +7,18 @@
     STORE/imports/abcdef....json         a published expert: the cell that evaluates it, source, known defects
     STORE/parts/...                      copies of many records in two files, for quick reading (`bench.parts`)
 
-A file appears whole or not at all: local writes go to a dot-file, are fsynced and renamed; object stores publish an
-upload only when it completes. Two workers that finish the same cell write the same rows, so the last rename is
-harmless. Nothing locks. What is done is read from file *names*, which costs milliseconds.
+A file appears whole or not at all (`bench.folder`). Two workers that finish the same cell write the same rows, so the
+last one is harmless. Nothing locks. What is done is read from file *names*, which costs milliseconds.
 """
 
 import contextlib
 import itertools
 import json
-import os
 import time
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -29,35 +26,25 @@ import pyarrow.parquet as pq
 
 from bench import parts
 from bench.errors import StoreError
+from bench.folder import Folder, first_line
 from bench.parts import Part, Stamp
 from bench.records import SCHEMA, SCHEMA_VERSION, Record
 
 FORMAT = {"format": "bench-store", "version": SCHEMA_VERSION}
 
 
-class StoredFile(NamedTuple):
-    """A file as a listing shows it."""
-
-    path: str
-    """Relative to the store."""
-    size: int
-    modified: int
-    """Nanoseconds since 1970, by the clock of the disk or the server."""
-
-
-class Store:
+class Store(Folder):
     """Records, failures and task vectors under one root.
 
     `Store(url)` opens an existing store and creates a missing one; `Store(url, create=False)` refuses to create.
     """
 
     def __init__(self, url: str | Path, *, create: bool = True) -> None:
-        self.url = str(url)
         try:
-            self._fs, self._root = _open(self.url)
+            super().__init__(url)
             self._check_format(create)
         except (OSError, pa.ArrowInvalid) as error:
-            raise StoreError(f"store {self.url}: {_first_line(error)}; check the path and your access to it") from error
+            raise StoreError(f"store {url}: {first_line(error)}; check the path and your access to it") from error
 
     def _check_format(self, create: bool) -> None:
         marker = f"{self._root}/bench-store.json"
@@ -163,7 +150,7 @@ class Store:
             return None
         except (pa.ArrowException, OSError, ValueError) as error:
             raise StoreError(
-                f"part {self.url}/parts/{name} cannot be read ({_first_line(error)}); delete both its files, nothing "
+                f"part {self.url}/parts/{name} cannot be read ({first_line(error)}); delete both its files, nothing "
                 "is lost: the records are still there"
             ) from error
 
@@ -180,7 +167,7 @@ class Store:
             return table
         except (pa.ArrowException, OSError, ValueError) as error:
             raise StoreError(
-                f"record {self.url}/records/{key[:2]}/{key}.parquet cannot be read ({_first_line(error)}); "
+                f"record {self.url}/records/{key[:2]}/{key}.parquet cannot be read ({first_line(error)}); "
                 "delete it and run again to measure the cell anew"
             ) from error
 
@@ -244,85 +231,10 @@ class Store:
         except (OSError, ValueError) as error:
             raise StoreError(f"{self.url}/imports/{key}.json cannot be read; run `bench import` again") from error
 
-    # --- all files --------------------------------------------------------------------------------------------------
-
-    def files(self) -> list[StoredFile]:
-        """Every file of the store, temporaries of local writers included, sorted by path."""
-        selector = pafs.FileSelector(self._root, recursive=True)
-        found = [info for info in self._fs.get_file_info(selector) if info.type == pafs.FileType.File]
-        return sorted(StoredFile(i.path[len(self._root) + 1 :], i.size, i.mtime_ns or 0) for i in found)
-
-    def delete(self, file: StoredFile) -> bool:
-        """Remove a file unless it was written again since it was listed; whether it was removed."""
-        path = f"{self._root}/{file.path}"
-        info = self._fs.get_file_info(path)
-        if info.type != pafs.FileType.File or (info.size, info.mtime_ns or 0) != (file.size, file.modified):
-            return False
-        try:
-            self._fs.delete_file(path)
-        except OSError as error:
-            raise StoreError(f"cannot remove {file.path} from {self.url}: {_first_line(error)}; fix access") from error
-        return True
-
-    # --- bytes -----------------------------------------------------------------------------------------------------
+    # --- where things are -------------------------------------------------------------------------------------------
 
     def _record_path(self, key: str) -> str:
         return f"{self._root}/records/{key[:2]}/{key}.parquet"
 
     def _failure_path(self, key: str) -> str:
         return f"{self._root}/failed/{key}.json"
-
-    def _is_file(self, path: str) -> bool:
-        return bool(self._fs.get_file_info(path).type == pafs.FileType.File)
-
-    def _names(self, folder: str, ending: str) -> Iterator[str]:
-        return (name for name, _ in self._files(folder, ending))
-
-    def _files(self, folder: str, ending: str) -> Iterator[tuple[str, pafs.FileInfo]]:
-        """Names without their ending; temporaries are never seen."""
-        selector = pafs.FileSelector(f"{self._root}/{folder}", recursive=True, allow_not_found=True)
-        for info in self._fs.get_file_info(selector):
-            name = info.base_name
-            if info.type == pafs.FileType.File and name.endswith(ending) and not name.startswith("."):
-                yield name.removesuffix(ending), info
-
-    def _read(self, path: str) -> bytes:
-        with self._fs.open_input_stream(path) as stream:
-            return bytes(stream.read())
-
-    def _write(self, path: str, data: bytes) -> None:
-        try:
-            if isinstance(self._fs, pafs.LocalFileSystem):
-                _write_local(Path(path), data)
-            else:
-                with self._fs.open_output_stream(path) as stream:
-                    stream.write(data)
-        except OSError as error:
-            raise StoreError(
-                f"cannot write to store {self.url}: {_first_line(error)}; free space or fix access, then run again"
-            ) from error
-
-
-def _open(url: str) -> tuple[pafs.FileSystem, str]:
-    if "://" not in url:
-        return pafs.LocalFileSystem(), str(Path(url).expanduser().resolve())
-    fs, root = pafs.FileSystem.from_uri(url)
-    return fs, root.rstrip("/")
-
-
-def _write_local(path: Path, data: bytes) -> None:
-    """Write to a dot-file, fsync, rename: a reader sees all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.parent / f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
-    try:
-        with scratch.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -16,6 +16,7 @@ ORDER = [
         "runtime",
         "records",
         "parts",
+        "folder",
         "cards",
         "cells",
         "metrics",

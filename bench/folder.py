@@ -1,0 +1,107 @@
+"""A folder of files that appear whole or not at all: on a disk, on NFS, or behind any URL that pyarrow reads.
+
+Local writes go to a dot-file, are fsynced and renamed; object stores publish an upload only when it completes. Nothing
+locks. Names that begin with a dot are temporaries and never listed among files of a kind.
+"""
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow.fs as pafs
+
+from bench.errors import StoreError
+
+
+class StoredFile(NamedTuple):
+    """A file as a listing shows it."""
+
+    path: str
+    """Relative to the store."""
+    size: int
+    modified: int
+    """Nanoseconds since 1970, by the clock of the disk or the server."""
+
+
+class Folder:
+    """Bytes by path under one root. Paths given to the private methods are full paths of the file system."""
+
+    def __init__(self, url: str | Path) -> None:
+        self.url = str(url)
+        self._fs, self._root = _open(self.url)
+
+    def files(self) -> list[StoredFile]:
+        """Every file of the store, temporaries of local writers included, sorted by path."""
+        selector = pafs.FileSelector(self._root, recursive=True)
+        found = [info for info in self._fs.get_file_info(selector) if info.type == pafs.FileType.File]
+        return sorted(StoredFile(i.path[len(self._root) + 1 :], i.size, i.mtime_ns or 0) for i in found)
+
+    def delete(self, file: StoredFile) -> bool:
+        """Remove a file unless it was written again since it was listed; whether it was removed."""
+        path = f"{self._root}/{file.path}"
+        info = self._fs.get_file_info(path)
+        if info.type != pafs.FileType.File or (info.size, info.mtime_ns or 0) != (file.size, file.modified):
+            return False
+        try:
+            self._fs.delete_file(path)
+        except OSError as error:
+            raise StoreError(f"cannot remove {file.path} from {self.url}: {first_line(error)}; fix access") from error
+        return True
+
+    def _is_file(self, path: str) -> bool:
+        return bool(self._fs.get_file_info(path).type == pafs.FileType.File)
+
+    def _names(self, folder: str, ending: str) -> Iterator[str]:
+        return (name for name, _ in self._files(folder, ending))
+
+    def _files(self, folder: str, ending: str) -> Iterator[tuple[str, pafs.FileInfo]]:
+        """Names without their ending; temporaries are never seen."""
+        selector = pafs.FileSelector(f"{self._root}/{folder}", recursive=True, allow_not_found=True)
+        for info in self._fs.get_file_info(selector):
+            name = info.base_name
+            if info.type == pafs.FileType.File and name.endswith(ending) and not name.startswith("."):
+                yield name.removesuffix(ending), info
+
+    def _read(self, path: str) -> bytes:
+        with self._fs.open_input_stream(path) as stream:
+            return bytes(stream.read())
+
+    def _write(self, path: str, data: bytes) -> None:
+        try:
+            if isinstance(self._fs, pafs.LocalFileSystem):
+                _write_local(Path(path), data)
+            else:
+                with self._fs.open_output_stream(path) as stream:
+                    stream.write(data)
+        except OSError as error:
+            raise StoreError(
+                f"cannot write to store {self.url}: {first_line(error)}; free space or fix access, then run again"
+            ) from error
+
+
+def _open(url: str) -> tuple[pafs.FileSystem, str]:
+    if "://" not in url:
+        return pafs.LocalFileSystem(), str(Path(url).expanduser().resolve())
+    fs, root = pafs.FileSystem.from_uri(url)
+    return fs, root.rstrip("/")
+
+
+def _write_local(path: Path, data: bytes) -> None:
+    """Write to a dot-file, fsync, rename: a reader sees all of it or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.parent / f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+    try:
+        with scratch.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(scratch, path)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, as far as it fits into a sentence of ours."""
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
