@@ -27,6 +27,7 @@ from bench.records import Record
 from bench.run import Session, commit
 from bench.store import Store
 from bench.suites import Suite
+from methods.finetuning.record import attention_matrices
 
 FORMATS = ("open_clip", "hf", "vector")
 KEY = re.compile(r"[0-9a-f]{4,20}")
@@ -57,33 +58,53 @@ def bring(
     family: str | None = None,
     seed: int = 0,
     sha256: str = "",
+    alpha: float | None = None,
+    out_proj: int | None = None,
 ) -> Imported:
     """Put a published expert's task vector into the store; the cell that evaluates it.
 
-    `finetuning` is `tta` by default for linearised checkpoints and `nonlinear` for all others. Raises BenchError or
-    DataError for a file that is not an expert of this backbone, see `bench.checkpoints.import_expert`.
+    `finetuning` is `tta` by default for linearised checkpoints, `lora` for adapters and `nonlinear` for all others.
+    Raises BenchError or DataError for a file that is not an expert of this backbone, or was not fine-tuned in this way;
+    see `bench.checkpoints.import_expert`, also for `alpha` and `out_proj`.
     """
     if task not in suite.tasks:
         raise UnknownName(f"task of suite {suite.name}", task, suite.tasks)
-    expert = checkpoints.import_expert(path, family, sha256=sha256)
+    expert = checkpoints.import_expert(path, family, sha256=sha256, alpha=alpha, out_proj=out_proj)
     linearised = expert.format == "linearised"
-    finetuning = finetuning or ("tta" if linearised else "nonlinear")
+    finetuning = finetuning or ("tta" if linearised else "lora" if expert.pairs else "nonlinear")
     method, regularizer = catalogue.split_finetuning(finetuning)
     if linearised and not catalogue.finetuning[method]["tangent"]:
         raise BenchError(f"{path} is a linearised checkpoint and {finetuning} no tangent method; give --finetuning tta")
+    if bool(expert.pairs) != (method == "lora"):
+        kind = "a LoRA adapter" if expert.pairs else "no LoRA adapter"
+        raise BenchError(f"{path} is {kind}, which {finetuning} does not fit; give --finetuning, or leave it out")
     delta = checkpoints.task_vector(expert, base.pretrained)
     if not any(bool(t.any()) for t in delta.values()):
         raise DataError(f"{path} holds the pretrained weights themselves, not an expert; give the fine-tuned file")
+    if method == "att":
+        delta = _attention_only(delta, path)
     fingerprint = suite.card(task).fingerprint
     card = base.card
     where = suite.name, card.name, card.fingerprint
     cell = Imported(*where, task, fingerprint, method, regularizer, expert.family, expert.sha256, seed)
     about = {"key": cell.key, "backbone": card.name, "task": task, "finetuning": cell.finetuning}
-    data = weights.dump(delta, None, about)
+    data = weights.dump(delta, expert.pairs, about)
     store.write_vector(cell.key, data)
     found = {"source": expert.source, "format": expert.format, "notes": list(expert.notes)}
     store.write_import(cell.key, {**found, "identity": cell.identity, "vector_sha256": weights.sha256(data)})
     return cell
+
+
+def _attention_only(delta: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """What ATT-FT trains; DataError where anything else has moved."""
+    kept = attention_matrices(delta, "att")
+    moved = [name for name, t in delta.items() if name not in kept and bool(t.any())]
+    if moved:
+        raise DataError(
+            f"{path} was not fine-tuned by att: {len(moved)} other tensors have moved, first {moved[0]}; give another "
+            "--finetuning"
+        )
+    return {name: delta[name] for name in kept}
 
 
 @dataclass(frozen=True)

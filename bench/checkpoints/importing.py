@@ -3,8 +3,8 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,16 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from bench.checkpoints import names, pickles
+from bench.checkpoints import adapters, names, pickles
+from bench.checkpoints.adapters import Pairs
 from bench.checkpoints.names import Params
 from bench.errors import DataError, UnknownName
 
 FLOATS = (torch.float32, torch.float16, torch.bfloat16, torch.float64)
 TENSOR_NAME = re.compile(r"[\w.\-]{1,200}")
 TENSOR_LIMIT = 20_000
+WEIGHTS = ("model.safetensors", "adapter_model.safetensors", "adapter_model.bin")
+"""Names under which a folder, as the hub stores models, holds weights."""
 
 # What is known to be wrong with, or special about, published checkpoint families (FIELD.md sections 0 and 3).
 FAMILIES: dict[str, tuple[str, ...]] = {
@@ -35,6 +38,7 @@ FAMILIES: dict[str, tuple[str, ...]] = {
         "trained on all training images, 4,000 steps: validation images were seen",
     ),
     "knots": ("LoRA rank 16 on a Hugging Face model; stored Cars accuracies look contaminated",),
+    "peft": (),
     "hugging_face": (),
     "open_clip": (),
 }
@@ -45,7 +49,9 @@ class Imported:
     """An expert from a file.
 
     `params` are open_clip visual names without prefix, float32; `base` the pretrained parameters when the file has
-    them (linearised checkpoints). `format` is what the file was, `family` who made it, `notes` what to know.
+    them (linearised checkpoints, the OrthoReg authors' LoRA). `format` is what the file was, `family` who made it,
+    `notes` what to know. An adapter has `pairs` (B, A) by matrix, the scale inside B, and no `params`; its `sha256` is
+    that of the file's hash and of the scale, because both decide what it is.
     """
 
     params: Params
@@ -55,22 +61,32 @@ class Imported:
     source: str
     sha256: str
     notes: tuple[str, ...]
+    pairs: Pairs = field(default_factory=dict)
 
 
-def import_expert(path: Path, family: str | None = None, *, sha256: str = "") -> Imported:
+def import_expert(
+    path: Path,
+    family: str | None = None,
+    *,
+    sha256: str = "",
+    alpha: float | None = None,
+    out_proj: int | None = None,
+) -> Imported:
     """Read an expert from a `.pt` module or state dict or a `.safetensors` file, without running anything in it.
 
     Args:
-        path: the file (or a folder with `model.safetensors`, as the hub stores models).
+        path: the file, or a folder with one of `WEIGHTS`.
         family: one of `FAMILIES`, recorded with its known defects; by default told from the format.
         sha256: expected hash of the file; checked before anything is read.
+        alpha, out_proj: of adapters, see `bench.checkpoints.adapters.read`.
 
     Raises:
         DataError: unreadable, refused (see `bench.checkpoints.pickles`), another hash, or not a CLIP image tower.
     """
     if family is not None and family not in FAMILIES:
         raise UnknownName("checkpoint family", family, FAMILIES)
-    path = path / "model.safetensors" if path.is_dir() else path
+    if path.is_dir():
+        path = next((path / name for name in WEIGHTS if (path / name).is_file()), path / WEIGHTS[0])
     digest = file_hash(path)
     if sha256 and sha256 != digest:
         raise DataError(f"{path.name} has the sha256 {digest[:16]}..., not {sha256[:16]}...: damaged or another file")
@@ -80,29 +96,52 @@ def import_expert(path: Path, family: str | None = None, *, sha256: str = "") ->
         found = pickles.load(path)
         tensors = {n: t for n, t in found.items() if isinstance(t, Tensor)}
         texts = {n: t for n, t in found.items() if isinstance(t, str)}
+    if adapters.holds_pairs(tensors):
+        return _adapter(adapters.read(tensors, path, alpha=alpha, out_proj=out_proj), path, family, digest)
+    if alpha is not None or out_proj is not None:
+        raise DataError(f"{path.name} is no LoRA adapter; leave --lora-alpha and --peft-out-proj out")
     params, base, kind, notes = _recognise(tensors, texts, path.name)
     _finite(params, path.name)
     family = family or _family(kind, params)
     return Imported(_float(params), base and _float(base), kind, family, path.name, digest, (*notes, *FAMILIES[family]))
 
 
+def _adapter(found: adapters.Adapter, path: Path, family: str | None, digest: str) -> Imported:
+    halves = {f"{n} ({half})": t for n, pair in found.pairs.items() for half, t in zip("BA", pair, strict=True)}
+    _finite(halves, path.name)
+    family = family or ("peft" if found.format == "peft" else "orthoreg")
+    identity = hashlib.sha256(f"{digest} {found.scale}".encode()).hexdigest()
+    notes = (*found.notes, f"sha256 of the file: {digest}", *FAMILIES[family])
+    base = found.base and _float(found.base)
+    return Imported({}, base, found.format, family, path.name, identity, notes, found.pairs)
+
+
 def task_vector(expert: Imported, pretrained: Mapping[str, Tensor]) -> Params:
     """Expert minus pretrained, checked name by name and shape by shape; names that the file lacks are not in it.
 
-    A linearised checkpoint carries the weights it started from: they must be the pretrained ones.
+    A checkpoint that carries the weights it started from must carry the pretrained ones.
     """
+    if expert.pairs:
+        _same_start(expert, pretrained, [name for name in pretrained if name in (expert.base or {})])
+        return adapters.updates(expert.pairs, {n: tuple(p.shape) for n, p in pretrained.items()}, expert.source)
     frozen = [name for name in pretrained if name not in expert.params and name == "proj"]
     wanted = {name: tuple(p.shape) for name, p in pretrained.items() if name not in frozen}
     names.compare({n: tuple(p.shape) for n, p in expert.params.items()}, wanted, expert.source)
-    if expert.base is not None:
-        off = [
-            n for n in wanted if not torch.allclose(expert.base[n], pretrained[n].float().cpu(), atol=1e-3, rtol=1e-3)
-        ]
-        if off:
-            raise DataError(
-                f"{expert.source} was trained from other pretrained weights: {len(off)} differ, first {off[0]}"
-            )
+    _same_start(expert, pretrained, wanted if expert.base else ())
     return {n: expert.params[n] - pretrained[n].float().cpu() for n in wanted}
+
+
+def _same_start(expert: Imported, pretrained: Mapping[str, Tensor], wanted: Iterable[str]) -> None:
+    """DataError unless the weights that the file says it started from are the pretrained ones."""
+    base = expert.base or {}
+    off = [
+        n
+        for n in wanted
+        if base[n].shape != pretrained[n].shape
+        or not torch.allclose(base[n], pretrained[n].float().cpu(), atol=1e-3, rtol=1e-3)
+    ]
+    if off:
+        raise DataError(f"{expert.source} was trained from other pretrained weights: {len(off)} differ, first {off[0]}")
 
 
 def file_hash(path: Path) -> str:

@@ -16,7 +16,9 @@ from bench.cli.options import (
     print_json,
 )
 
-FilesArgument = Annotated[list[Path], typer.Argument(help="Checkpoints: .pt, .safetensors or a hub model's folder.")]
+FilesArgument = Annotated[
+    list[Path], typer.Argument(help="Checkpoints: .pt, .safetensors, PEFT adapters, or a hub model's folder.")
+]
 TaskOption = Annotated[
     list[str] | None, typer.Option("--task", help="Task of each file, in their order; default: as their paths say.")
 ]
@@ -39,6 +41,15 @@ def import_(
     suite: Annotated[str, typer.Option("--suite", help="Suite of the tasks.")] = "vision8",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Which of several published experts it is.")] = 0,
     sha256: Annotated[str, typer.Option("--sha256", help="Expected hash of the file; one file at a time.")] = "",
+    lora_alpha: Annotated[
+        float | None, typer.Option("--lora-alpha", help="Of adapters that do not record it: the OrthoReg authors'.")
+    ] = None,
+    peft_out_proj: Annotated[
+        int | None,
+        typer.Option(
+            "--peft-out-proj", min=1, max=2, help="How often PEFT added out_proj's pair; default: by its age."
+        ),
+    ] = None,
     store: StoreOption = STORE,
     device: Annotated[Literal["cpu", "cuda"], typer.Option("--device", help="Where they are evaluated.")] = "cpu",
     json: JsonOption = False,
@@ -70,7 +81,7 @@ def import_(
     for path, name in zip(files, named, strict=True):
         cell = exchange.bring(
             path, opened, known, base, catalogue(()), task=name, finetuning=finetuning, family=family or None,
-            seed=seed, sha256=sha256,
+            seed=seed, sha256=sha256, alpha=lora_alpha, out_proj=peft_out_proj,
         )  # fmt: skip
         about = opened.read_import(cell.key)
         said: dict[str, Any] = {"file": str(path), "key": cell.key, "task": name, "finetuning": cell.finetuning}

@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from bench import checkpoints, images, preflight, suites
+from bench import checkpoints, images, merge, preflight, registry, suites, weights
 from bench.cli.app import call
 from bench.store import Store
 from tests.bench import paper
@@ -121,3 +121,71 @@ def test_published_experts_are_evaluated_merged_and_exported(
         assert said in err, words
     assert Store(store).done() == done
     assert not Path("x").exists()
+
+
+@pytest.mark.slow
+def test_published_adapters_keep_their_factors_and_merge_in_the_space_of_adapters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paper.install("hub", tmp_path, monkeypatch, tasks=TASKS)
+    where = ("--store", tmp_path / "store")
+    names = [f"transformer.resblocks.{layer}.attn" for layer in range(2)]
+    made: dict[str, dict[str, Tensor]] = {}
+    for task in TASKS[:2]:
+        tensors = {f"base_model.model.{name}.lora_A.weight": torch.randn(4, 64) for name in names}
+        tensors |= {f"base_model.model.{name}.lora_B.weight": torch.randn(192, 4) for name in names}
+        folder = tmp_path / task
+        folder.mkdir()
+        safetensors.torch.save_file(tensors, folder / "adapter_model.safetensors")
+        (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 4, "lora_alpha": 2}))
+        made[task] = tensors
+
+    code, out, err = bench(capsys, "import", tmp_path / "mnist", tmp_path / "svhn", "--json", *where)
+    assert (code, err) == (0, "")
+    for said in json.loads(out):
+        assert (said["finetuning"], said["format"], said["error"]) == ("lora:peft", "peft", "")
+        delta, factors = weights.load(Store(str(tmp_path / "store")).read_vector(said["key"]), "")
+        for name in names:
+            b, a = (made[said["task"]][f"base_model.model.{name}.lora_{half}.weight"] for half in "BA")
+            torch.testing.assert_close(delta[f"{name}.in_proj_weight"], 0.5 * b @ a, rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(factors[f"{name}.in_proj_weight"][0], 0.5 * b)
+        assert set(delta) == {f"{name}.in_proj_weight" for name in names}
+
+    opened = Store(str(tmp_path / "store"))
+    operator = registry.load(()).operator("average@core")
+    merged = merge.merge(operator, {}, merge.Vectors(opened), [said["key"] for said in json.loads(out)], seed=0)
+    for name in names:
+        products = [
+            t[f"base_model.model.{name}.lora_B.weight"] @ t[f"base_model.model.{name}.lora_A.weight"]
+            for t in made.values()
+        ]
+        torch.testing.assert_close(merged[f"{name}.in_proj_weight"], sum(products) / 4, rtol=1e-4, atol=1e-4)
+
+    for words, said in {
+        ("--finetuning", "nonlinear"): "is a LoRA adapter, which nonlinear does not fit",
+        ("--lora-alpha", "8"): "alpha is in its adapter_config.json",
+    }.items():
+        code, out, err = bench(capsys, "import", tmp_path / "mnist", *words, *where)
+        assert (code, out, err.count("\n")) == (2, "", 1), words
+        assert said in err, words
+
+
+@pytest.mark.slow
+def test_att_experts_are_only_what_att_trains(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paper.install("hub", tmp_path, monkeypatch, tasks=TASKS)
+    where = ("--store", tmp_path / "store", "--finetuning", "att", "--json")
+    whole = safetensors.torch.load_file(preflight.weights_file(suites.backbone("ViT-B-32")))
+    trained = [n for n in whole if n.startswith("visual.") and n.endswith(("in_proj_weight", "out_proj.weight"))]
+    file = tmp_path / "mnist.pt"
+    torch.save(whole | {n: whole[n] + 0.1 for n in trained}, file)
+    code, out, err = bench(capsys, "import", file, *where)
+    assert (code, err) == (0, "")
+    (said,) = json.loads(out)
+    delta, _ = weights.load(Store(str(tmp_path / "store")).read_vector(said["key"]), "")
+    assert set(delta) == {n.removeprefix("visual.") for n in trained}
+    torch.save(whole | {n: whole[n] + 0.1 for n in (*trained, "visual.ln_pre.bias")}, file)
+    code, out, err = bench(capsys, "import", file, *where)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert "was not fine-tuned by att: 1 other tensors have moved, first ln_pre.bias" in err

@@ -1,5 +1,6 @@
 """A tiny open_clip model and files as the reference code and the hub store experts, for tests."""
 
+import math
 import sys
 import types
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 SHAPE = {"width": 128, "layers": 2, "patch": 8, "image": 24, "embed": 48}
 
@@ -29,6 +31,34 @@ def clip(seed: int = 0, *, quick_gelu: bool = True, heads: int = 2) -> Any:
 
 def visual(model: Any) -> dict[str, Tensor]:
     return {name: p.detach() for name, p in model.visual.named_parameters()}
+
+
+def hugging_face_forward(tensors: dict[str, Tensor], images: Tensor, heads: int) -> Tensor:
+    """CLIPVisionModelWithProjection written out from its definition: separate q, k, v, QuickGELU, class token."""
+    v = "vision_model."
+
+    def norm(x: Tensor, name: str) -> Tensor:
+        return functional.layer_norm(x, x.shape[-1:], tensors[f"{v}{name}.weight"], tensors[f"{v}{name}.bias"], 1e-5)
+
+    def linear(x: Tensor, name: str) -> Tensor:
+        return x @ tensors[f"{v}{name}.weight"].T + tensors[f"{v}{name}.bias"]
+
+    weight = tensors[f"{v}embeddings.patch_embedding.weight"]
+    patches = functional.conv2d(images, weight, stride=weight.shape[-1]).flatten(2).transpose(1, 2)
+    token = tensors[f"{v}embeddings.class_embedding"].expand(len(images), 1, -1)
+    x = torch.cat([token, patches], dim=1) + tensors[f"{v}embeddings.position_embedding.weight"]
+    x = norm(x, "pre_layrnorm")
+    for layer in range(2):
+        at = f"encoder.layers.{layer}."
+        y = norm(x, at + "layer_norm1")
+        q, k, value = (
+            linear(y, f"{at}self_attn.{p}_proj").unflatten(-1, (heads, -1)).transpose(1, 2) for p in ("q", "k", "v")
+        )
+        mixed = torch.softmax(q @ k.mT / math.sqrt(q.shape[-1]), dim=-1) @ value
+        x = x + linear(mixed.transpose(1, 2).flatten(2), at + "self_attn.out_proj")
+        y = linear(norm(x, at + "layer_norm2"), at + "mlp.fc1")
+        x = x + linear(y * torch.sigmoid(1.702 * y), at + "mlp.fc2")
+    return norm(x[:, 0], "post_layernorm") @ tensors["visual_projection.weight"].T
 
 
 class ImageEncoder(nn.Module):
