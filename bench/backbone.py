@@ -3,6 +3,7 @@
 The only home of open_clip. The text tower makes the heads that are missing from the cache and is dropped at once.
 """
 
+import contextlib
 import hashlib
 import os
 import uuid
@@ -45,7 +46,9 @@ class Backbone:
         self.card = card
         self.device = torch.device(device)
         model = model or _create(card)
-        self.heads = {d.name: _head(model, card, d).to(self.device) for d in datasets}
+        self.sha256 = digest(model)
+        """Of all weights, text tower included: what heads are cached under, and what records name."""
+        self.heads = {d.name: _head(model, self.sha256, card, d).to(self.device) for d in datasets}
         visual = model.visual.to(self.device).eval().requires_grad_(False)
         self.tower = Tower(visual, fast=fast, checkpointing=checkpointing)
         self.pretrained: dict[str, Tensor] = {name: p.detach() for name, p in visual.named_parameters()}
@@ -88,21 +91,57 @@ def _create(card: BackboneCard) -> Any:
     own = weights_file(card)
     if own.is_file():
         verify_file(own, card.sha256, "put the released file there again")
+    released = open_clip.get_pretrained_cfg(card.architecture, card.weights).get("quick_gelu")
+    if released is not None and bool(released) != bool(suites.architecture(card.architecture).get("quick_gelu")):
+        # open_clip only warns, and about a local file says nothing: the wrong activation loses points in silence.
+        other = card.architecture.removesuffix("-quickgelu") + ("-quickgelu" if released else "")
+        raise DataError(f"{card.name}: weights {card.weights!r} want the other activation; use {other}/{card.weights}")
     try:
         with warnings.catch_warnings():
             # A GELU tower with QuickGELU weights loses points in silence: make open_clip's warning an error.
             warnings.filterwarnings("error", message=".*QuickGELU.*")
             source = str(own) if own.is_file() else card.weights
             model = open_clip.create_model(card.architecture, pretrained=source, precision="fp32")
-    except (RuntimeError, OSError) as error:
+    except (RuntimeError, OSError, safetensors.SafetensorError) as error:
         raise DataError(
             f"weights {card.weights!r} of {card.name} cannot be loaded ({str(error).splitlines()[0][:160]}); "
             f"fetch them once with network access, or put the file at {own}"
         ) from error
+    _same_as_before(card, model)
     told = getattr(model.visual, "preprocess_cfg", {})
     if tuple(told.get("mean", card.mean)) != card.mean or tuple(told.get("std", card.std)) != card.std:
         raise DataError(f"{card.name} wants mean {told['mean']} and std {told['std']}; add it to backbones.toml")
     return model
+
+
+def digest(model: Any) -> str:
+    """sha256 over the names and bytes of a model's parameters."""
+    found = hashlib.sha256()
+    for name, parameter in sorted(model.named_parameters()):
+        found.update(name.encode())
+        found.update(parameter.detach().cpu().contiguous().numpy().data)
+    return found.hexdigest()
+
+
+def _same_as_before(card: BackboneCard, model: Any) -> None:
+    """DataError when weights that no card has a hash of are not those that this machine saw first."""
+    path, found = weights_file(card).with_suffix(".sha256"), digest(model)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.is_file():
+            scratch = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
+            scratch.write_text(found + "\n", encoding="utf-8")
+            os.replace(scratch, path)
+        before = path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise DataError(
+            f"cannot write {path}: {error.strerror}; free space or set BENCH_CACHE to another folder"
+        ) from error
+    if before != found:
+        raise DataError(
+            f"the weights of {card.name} are not those that were used here before (sha256 {found[:12]}, before "
+            f"{before[:12]}), so results would not compare; put the first back, or remove {path} and use a new store"
+        )
 
 
 def rest(card: BackboneCard) -> dict[str, Tensor]:
@@ -118,16 +157,27 @@ def verify_file(path: Path, expected: str, remedy: str) -> None:
         raise DataError(f"{path} is damaged: its sha256 is not {expected[:16]}...; {remedy}")
 
 
-def _head(model: Any, backbone: BackboneCard, card: DatasetCard) -> Tensor:
-    """The zero-shot head of a dataset, from the cache or from the text tower."""
-    what = f"{HEAD_VERSION}|{backbone.fingerprint}|{'|'.join(card.classes)}|{'|'.join(card.templates)}"
-    name = f"{backbone.name}-{card.name}-{hashlib.sha256(what.encode()).hexdigest()[:16]}.safetensors"
+def _head(model: Any, weights: str, backbone: BackboneCard, card: DatasetCard) -> Tensor:
+    """The zero-shot head of a dataset, from the cache or from the text tower of these weights."""
+    what = f"{HEAD_VERSION}|{backbone.fingerprint}|{weights}|{'|'.join(card.classes)}|{'|'.join(card.templates)}"
+    name = (
+        f"{backbone.name.replace('/', '--')}-{card.name}-{hashlib.sha256(what.encode()).hexdigest()[:16]}.safetensors"
+    )
     path = images.cache_folder() / "heads" / name
     if not path.is_file():
         scratch = path.parent / f".{name}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        safetensors.torch.save_file({"head": make_head(model, backbone.architecture, card)}, scratch)
-        scratch.rename(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            safetensors.torch.save_file({"head": make_head(model, backbone.architecture, card)}, scratch)
+            scratch.rename(path)
+        except (OSError, safetensors.SafetensorError) as error:
+            reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:120]
+            raise DataError(
+                f"cannot write {path}: {reason}; free space or set BENCH_CACHE to another folder"
+            ) from error
+        finally:
+            with contextlib.suppress(OSError):
+                scratch.unlink()
     try:
         return safetensors.torch.load_file(path)["head"]
     except (safetensors.SafetensorError, KeyError) as error:

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import cards, images
+from bench import cards, images, preflight
 from bench.catalogue import Catalogue
 from bench.cells import PUBLISHED, Addition, Cell, Disentangle, Finetune, Imported, Negation, ZeroShot
 from bench.errors import BenchError
@@ -133,10 +133,7 @@ def seconds_of(cell: Cell, costs: Costs, catalogue: Catalogue) -> float | None:
 
 def decoded(cells: Iterable[Cell], sizes: Iterable[int]) -> int:
     """Bytes of the decoded images that these cells read, at every size: one byte a channel."""
-    cells = list(cells)
-    trained = {cell.task for cell in cells if isinstance(cell, Finetune)}
-    seen = {task for cell in cells if isinstance(cell, ZeroShot) for task, _ in cell.tasks} | trained
-    rows = sum(_rows(t, s) for t in seen for s in ("validation", "test")) + sum(_rows(t, "train") for t in trained)
+    rows = sum(_rows(task, split) for task, split in preflight.needed(cells))
     return sum(rows * 3 * size * size for size in set(sizes))
 
 

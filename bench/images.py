@@ -53,7 +53,25 @@ def load(card: DatasetCard, split: Split, size: int) -> Images:
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"cached images {folder} are damaged; run `bench data fetch {card.name} --force`") from error
     _verify(card, split, size, images, folder)
+    if not drawn(card):
+        decode.identify(card, split, size, folder)
     return images
+
+
+def ready(card: DatasetCard, split: Split, size: int) -> bool:
+    """Whether a split needs no decoding; DataError when the cache holds it as made by another preprocessing."""
+    folder = folder_of(card, split, size)
+    if not drawn(card) and folder.is_dir():
+        decode.identify(card, split, size, folder)
+    return drawn(card) or folder.is_dir()
+
+
+def verify(card: DatasetCard, split: Split, size: int) -> bool:
+    """Whether a split of a downloaded data set is in the cache; DataError unless every byte is as it was written."""
+    folder = folder_of(card, split, size)
+    if folder.is_dir():
+        decode.verify(card, split, size, folder)
+    return folder.is_dir()
 
 
 def folder_of(card: DatasetCard, split: Split, size: int) -> Path:

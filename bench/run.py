@@ -103,6 +103,8 @@ class Session:
         rows, found = RUNNERS[cell.kind](cell, self)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         about = {**here(), "device": self.runtime.device}
+        if cell.backbone in self._evaluators:
+            about["weights"] = self._evaluators[cell.backbone].backbone.sha256
         if self._state is not None and self._state.resumed_at:
             wall, cpu = wall + self._state.before[0], cpu + self._state.before[1]
             about["resumed_at_step"] = self._state.resumed_at

@@ -133,11 +133,21 @@ def backbone(name: str) -> BackboneCard:
     return _backbones()[name]
 
 
-def _image_size(architecture: str) -> int:
-    """Side of the images that an open_clip architecture reads, from the config that its package carries."""
+def architecture(name: str) -> dict[str, Any]:
+    """An open_clip architecture's configuration, from the file that its package carries; empty for an unknown name."""
+    path = _configs().get(name)
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path else {}
+
+
+@cache
+def _configs() -> dict[str, Path]:
     spec = find_spec("open_clip")
     folder = Path(spec.origin or "").parent / "model_configs" if spec else Path()
-    known = {p.stem: p for p in folder.glob("*.json")}
-    if architecture not in known:
-        raise UnknownName("open_clip architecture", architecture, known)
-    return int(json.loads(known[architecture].read_text(encoding="utf-8"))["vision_cfg"]["image_size"])
+    return {p.stem: p for p in folder.glob("*.json")}
+
+
+def _image_size(name: str) -> int:
+    """Side of the images that an open_clip architecture reads."""
+    if not architecture(name):
+        raise UnknownName("open_clip architecture", name, _configs())
+    return int(architecture(name)["vision_cfg"]["image_size"])

@@ -10,7 +10,10 @@ import typer
 from bench.cli.options import JsonOption, names, print_json, print_table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from bench.cards import DatasetCard, Split
+    from bench.cells import Cell
 
 data = typer.Typer(help="Images: look at them, check them, bring them here.", rich_markup_mode=None)
 NamesArgument = Annotated[list[str] | None, typer.Argument(help="Datasets or suites; default: all of mini8.")]
@@ -20,6 +23,8 @@ SourceOption = Annotated[
 ]
 DRAWN = 32
 """Side of generated images, in pixels."""
+FEW = 2_000
+"""Rows that are decoded sooner than processes start."""
 
 
 def register(app: typer.Typer) -> None:
@@ -86,47 +91,77 @@ def show(
 
 
 @data.command()
-def check(name: NamesArgument = None, source: SourceOption = "", json: JsonOption = False) -> int:
+def check(
+    name: NamesArgument = None,
+    source: SourceOption = "",
+    pin: Annotated[
+        bool, typer.Option("--pin", help="Record the hashes that are found; every later check compares with them.")
+    ] = False,
+    json: JsonOption = False,
+) -> int:
     """Is this the data that the cards mean?
 
-    Reads every row; exit code 1 if something is wrong or missing. With --json also the sha256 over row ids of every
-    split, to be recorded in the card's source.
+    Reads every row and every decoded image: counts, class names, labels, images that two splits share, and the sha256
+    over row ids of every split, with how to record it where nobody has. Exit code 1 if something is wrong or missing.
     """
-    from bench import images, sources
     from bench.errors import BenchError
 
     found: list[dict[str, Any]] = []
     for card in _cards(name):
-        said: dict[str, Any] = {}
         try:
-            if _drawn(card):
-                said["rows"] = {split: len(images.load(card, split, DRAWN)) for split in card.splits}
-                said["verified"] = [split for split, part in card.splits.items() if part.sha256]
-                said |= {"shared": {}, "sha256": {split: part.sha256 for split, part in card.splits.items()}}
-            else:
-                report = sources.check(card, kind=source)
-                said = {"rows": report.rows, "verified": list(report.verified), "shared": report.shared}
-                said |= {"sha256": report.sha256, "source": report.kind}
-            found.append({"name": card.name, "problem": "", **said})
+            found.append({"name": card.name, "problem": "", **_checked(card, source, pin)})
         except BenchError as error:
             nothing: dict[str, Any] = {"rows": {}, "verified": [], "shared": {}, "sha256": {}}
             found.append({"name": card.name, "problem": str(error), **nothing})
     if json:
         print_json(found)
     else:
-        print("\n".join(_line(f) for f in found))
+        print("\n".join(line for f in found for line in _lines(f)))
     return 1 if any(f["problem"] for f in found) else 0
 
 
-def _line(report: dict[str, Any]) -> str:
+def _checked(card: "DatasetCard", source: str, pin: bool) -> dict[str, Any]:
+    from bench import images, sources
+
+    if _drawn(card):
+        rows = {split: len(images.load(card, split, DRAWN)) for split in card.splits}
+        hashes = {split: part.sha256 for split, part in card.splits.items()}
+        return {"rows": rows, "verified": [s for s, h in hashes.items() if h], "shared": {}, "sha256": hashes}
+    report = sources.check(card, kind=source)
+    decoded = [size for size in sorted(_sizes()) if [s for s in card.splits if images.verify(card, s, size)]]
+    said: dict[str, Any] = {"rows": report.rows, "verified": list(report.verified), "shared": report.shared}
+    said |= {"sha256": report.sha256, "source": report.kind, "decoded": decoded}
+    if pin and len(report.verified) < len(report.rows):
+        said["pinned"] = str(sources.pin(card, report.kind, report.sha256))
+    return said
+
+
+def _lines(report: dict[str, Any]) -> list[str]:
     if report["problem"]:
-        return str(report["problem"])
-    sizes = ", ".join(
-        f"{split} {rows}{'' if split in report['verified'] else ' (no hash recorded)'}"
-        for split, rows in report["rows"].items()
+        return [str(report["problem"])]
+    sizes = ", ".join(f"{split} {rows:,}" for split, rows in report["rows"].items())
+    pairs = [(pair, pair.partition("+")[2], count) for pair, count in report["shared"].items() if count]
+    shared = ", ".join(
+        f"{pair} share {count:,} images ({100 * count / report['rows'][later]:.0f} % of {later})"
+        for pair, later, count in pairs
     )
-    shared = ", ".join(f"{pair} share {count} images" for pair, count in report["shared"].items() if count)
-    return f"{report['name']}: {sizes}{'; ' + shared if shared else ''}"
+    kind = f" from {report['source']}" if "source" in report else ""
+    said = [f"{report['name']}: {sizes}{kind}{'; ' + shared if shared else ''}"]
+    unknown = [split for split in report["rows"] if split not in report["verified"]]
+    if unknown:
+        table = ", ".join(f'{split} = "{digest}"' for split, digest in report["sha256"].items())
+        said.append(
+            f"  NOT VERIFIED: no row hash of {', '.join(unknown)} is recorded, so only counts, class names and labels "
+            "were compared with the card; found:"
+        )
+        said.append(f"  sha256 = {{ {table} }}")
+        said.append(
+            f"  recorded in {report['pinned']}"
+            if "pinned" in report
+            else f'  compare them with a colleague\'s, then put this line below `kind = "{report["source"]}"` in '
+            f"{report['name']}.toml, or run `bench data check {report['name']} --pin`"
+        )
+    return said
 
 
 @data.command()
@@ -141,33 +176,54 @@ def fetch(
 ) -> None:
     """Draw or download images before a run.
 
-    A download or decoding that was interrupted goes on where it stopped.
+    A download or decoding that was interrupted goes on where it stopped; what fails for one data set does not stop the
+    others.
     """
-    from bench import images, sources
     from bench.errors import BenchError
 
     if revision and len(names(name)) != 1:
         raise BenchError("--revision belongs to one data set; name it")
+    chosen, problems = _cards(name), []
+    for card in chosen:
+        try:
+            _fetch(card, force, source, revision, decode)
+        except BenchError as error:
+            problems.append(str(error))
+    if problems:
+        count = f"{len(problems)} of {len(chosen)} data sets failed: " if len(chosen) > 1 else ""
+        raise BenchError(count + "; ".join(problems))
 
-    for card in _cards(name):
-        if _drawn(card):
-            for split in card.splits:
-                if force:
-                    images.forget(card, split, DRAWN)
-                images.load(card, split, DRAWN)
-            print(f"{card.name}: drawn, {images.folder_of(card, 'test', DRAWN).parent}")
-        else:
+
+def _fetch(card: "DatasetCard", force: bool, source: str, revision: str, decode: bool) -> None:
+    from bench import images, sources
+
+    if _drawn(card):
+        for split in card.splits:
             if force:
-                for size, split in product(_sizes(), card.splits):
-                    images.forget(card, split, size)
-            here = [kind for kind, lack in sources.available(card, kind=source).items() if not lack]
-            if here and not revision:
-                print(f"{card.name}: already here, source {here[0]}")
-            else:
-                print(f"{card.name}: fetched from {sources.fetch(card, kind=source, revision=revision)}")
-            if decode:
-                for size, split in product(sorted(_sizes(card.name)), card.splits):
-                    print(f"{card.name} {split}: {_decode(card, split, size, source)}")
+                images.forget(card, split, DRAWN)
+            images.load(card, split, DRAWN)
+        print(f"{card.name}: drawn, {images.folder_of(card, 'test', DRAWN).parent}")
+        return
+    if force:
+        for size, split in product(_sizes(), card.splits):
+            images.forget(card, split, size)
+    here = [kind for kind, lack in sources.available(card, kind=source).items() if not lack]
+    if here and not revision:
+        print(f"{card.name}: already here, source {here[0]}")
+    else:
+        print(f"{card.name}: fetched from {sources.fetch(card, kind=source, revision=revision)}")
+    if decode:
+        for size, split in product(sorted(_sizes(card.name)), _read(card)):
+            print(f"{card.name} {split}: {decoded(card, split, size, source)}")
+
+
+def _read(card: "DatasetCard") -> "list[Split]":
+    """The splits that suites read: nothing is trained on a data set that is only ever a control."""
+    from bench import suites
+
+    known = list(map(suites.load, suites.names()))
+    control = any(card.name == s.control for s in known) and not any(card.name in s.tasks for s in known)
+    return [split for split in card.splits if split != "train" or not control]
 
 
 def _sizes(task: str = "") -> set[int]:
@@ -183,17 +239,30 @@ def _sizes(task: str = "") -> set[int]:
     }
 
 
-def _decode(card: "DatasetCard", split: "Split", size: int, source: str) -> Path:
+def decode_missing(cells: "Sequence[Cell]") -> None:
+    """Decode what these cells read and the cache does not hold, so that a wrong row stops a run before any work."""
+    from bench import cards, images, preflight, suites
+
+    sizes = {suites.backbone(cell.backbone).image_size for cell in cells}
+    for task, split in preflight.needed(cells):
+        card = cards.load(task)
+        for size in sorted(sizes):
+            if not images.ready(card, split, size):
+                decoded(card, split, size)
+
+
+def decoded(card: "DatasetCard", split: "Split", size: int, source: str = "") -> Path:
     """Decode a split with all cores, with a bar on a terminal; the cache folder."""
     from rich.console import Console
     from rich.progress import Progress
 
     from bench import images
 
-    cores = os.cpu_count() or 1
-    with Progress(console=Console(stderr=True), transient=True) as bar:
-        shown = bar.add_task(f"{card.name} {split}", total=card.splits[split].rows)
+    rows, cores = card.splits[split].rows, os.cpu_count() or 1
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
+        shown = bar.add_task(f"{card.name} {split}", total=rows)
         return images.prepare(
-            card, split, size, kind=source, workers=cores if cores > 1 else 0,
-            progress=lambda done, rows: bar.update(shown, completed=done, total=rows),
+            card, split, size, kind=source, workers=cores if cores > 1 and rows > FEW else 0,
+            progress=lambda done, total: bar.update(shown, completed=done, total=total),
         )  # fmt: skip

@@ -146,9 +146,17 @@ def execute(
     import signal
 
     from bench import driver, preflight, suites
+    from bench.cli.data import decode_missing
+    from bench.cli.summary import done_in
     from bench.progress import Progress
     from bench.store import Store
 
+    finished = done_in(where)
+    needed = [cell for cell in cells if cell.key not in finished]
+    for name in sorted({cell.suite for cell in needed}):
+        preflight.require(suites.load(name), [cell for cell in needed if cell.suite == name])
+    if not workers.address:  # a cluster's nodes decode for themselves, unless BENCH_CACHE is shared
+        decode_missing(needed)
     store = Store(where)
     state = driver.schedule(cells, store)
     again = len(store.failed() & state.pending)
@@ -156,9 +164,6 @@ def execute(
         f"{state.counts.total} cells, {state.before} already done"
         + (f", {again} failed before and tried again" if again else "")
     )
-    pending = [cell for key, cell in state.cells.items() if key in state.pending]
-    for name in sorted({cell.suite for cell in pending}):
-        preflight.require(suites.load(name), [cell for cell in pending if cell.suite == name])
     runtime = {"store": store.url, "device": workers.device, "threads": workers.threads, "include": include}
     runtime |= how or {}
     signal.signal(signal.SIGTERM, _terminate)

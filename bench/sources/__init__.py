@@ -10,8 +10,9 @@ order, with which labels a split consists of, and equal contents in two splits (
 
 from bench.sources.check import Report, check
 from bench.sources.holdout import training_rows, validation_rows
+from bench.sources.hub import reachable
 from bench.sources.labels import label_map
-from bench.sources.reading import Part, Row, available, data_folder, fetch, part_of, row_hash, rows, unpinned
+from bench.sources.reading import Part, Row, available, data_folder, fetch, part_of, pin, row_hash, rows, unpinned
 
 __all__ = [
     "Part",
@@ -23,6 +24,8 @@ __all__ = [
     "fetch",
     "label_map",
     "part_of",
+    "pin",
+    "reachable",
     "row_hash",
     "rows",
     "training_rows",

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from bench.cards import DatasetCard
 from bench.errors import DataError
-from bench.sources.reading import choose, data_folder, row_hash, rows
+from bench.sources.reading import choose, data_folder, recorded, row_hash, rows
 
 
 @dataclass(frozen=True)
 class Report:
-    """What was read. `sha256` by split; `verified` are the splits whose hash the card records and that matched.
+    """What was read. `sha256` by split; `verified` are the splits whose hash is recorded and matched.
 
     `shared` counts, for each pair of splits, images of the later one whose content also occurs in the earlier one: a
     few natural duplicates are common, a leaked test split shows as a large share of `rows`.
@@ -32,6 +32,7 @@ def check(card: DatasetCard, root: Path | None = None, kind: str = "", decode: b
     """
     root = root or data_folder()
     source, _ = choose(card, root, kind)
+    known = recorded(card, source, root)
     sizes: dict[str, int] = {}
     hashes: dict[str, str] = {}
     contents: dict[str, Counter[str]] = {}
@@ -45,11 +46,10 @@ def check(card: DatasetCard, root: Path | None = None, kind: str = "", decode: b
             ids.append(row.id)
         sizes[split], hashes[split] = len(ids), row_hash(ids)
         contents[split] = Counter(name.rpartition(":")[2] for name in ids)
-        recorded = source.sha256.get(split)
-        if recorded and recorded != hashes[split]:
+        if split in known and known[split] != hashes[split]:
             raise DataError(
-                f"{card.name}: the {split} rows of source {source.kind} are not those the card records "
-                f"(sha256 {hashes[split][:12]}, card {recorded[:12]}): other images, labels or order"
+                f"{card.name}: the {split} rows of source {source.kind} are not those that were recorded "
+                f"(sha256 {hashes[split][:12]}, recorded {known[split][:12]}): other images, labels or order"
             )
     order = [s for s in ("train", "validation", "test") if s in contents]
     shared = {
@@ -57,4 +57,4 @@ def check(card: DatasetCard, root: Path | None = None, kind: str = "", decode: b
         for i, a in enumerate(order)
         for b in order[i + 1 :]
     }
-    return Report(card.name, source.kind, sizes, hashes, tuple(s for s in card.splits if source.sha256.get(s)), shared)
+    return Report(card.name, source.kind, sizes, hashes, tuple(s for s in card.splits if s in known), shared)

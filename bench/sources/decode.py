@@ -14,6 +14,7 @@ import io
 import json
 import multiprocessing
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 
 from bench.cards import DatasetCard, Download, Hub, Split
 from bench.errors import DataError
-from bench.sources.reading import Row, choose, data_folder, row_hash, rows
+from bench.sources.reading import Row, choose, data_folder, recorded, row_hash, rows
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -52,7 +53,7 @@ def rgb(image: "bytes | Image", name: str) -> "Image":
         with pillow.open(io.BytesIO(image)) as opened:
             return opened.convert("RGB")
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, ValueError, struct.error, ...
-        reason = " ".join(str(error).split())[:120]
+        reason = re.sub(r" <[^>]*>", "", " ".join(str(error).split()))[:120]
         raise DataError(f"image {name} cannot be decoded ({reason}); replace the file") from error
 
 
@@ -111,25 +112,33 @@ def build(
     return final
 
 
-def verify(card: DatasetCard, split: Split, size: int, folder: Path) -> dict[str, Any]:
-    """Check a cache folder against its own record and the card; returns the record.
-
-    Raises:
-        DataError: made by another preprocessing, from another card, or its bytes have changed.
-    """
-    redo = f"remove {folder} and run `bench data fetch {card.name}`"
+def identify(card: DatasetCard, split: Split, size: int, folder: Path) -> dict[str, Any]:
+    """What a cache folder says it was made of; DataError when that is another preprocessing, card or size."""
+    redo = f"run `bench data fetch {card.name} --force --decode`"
     try:
         meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-        found = {name: _sha256(folder / name) for name in FILES[:3]}
     except (OSError, ValueError) as error:
-        raise DataError(f"the cached images of {card.name} are damaged ({error}); {redo}") from error
+        raise DataError(f"the cached images {folder} are damaged ({error}); {redo}") from error
     for name, value in _identity(card, split, size).items():
         if not isinstance(meta, dict) or meta.get(name) != value:
-            raise DataError(f"the cached images of {card.name} were made with another {name}; {redo}")
-    changed = [name for name, digest in found.items() if meta.get("sha256", {}).get(name) != digest]
-    if changed:
-        raise DataError(f"the cached images of {card.name} are damaged ({changed[0]} is not as it was written); {redo}")
+            raise DataError(f"the cached images {folder} were made with another {name}; {redo}")
     return dict(meta)
+
+
+def verify(card: DatasetCard, split: Split, size: int, folder: Path) -> dict[str, Any]:
+    """`identify`, and every byte of a cache folder against the hashes that were taken when it was written."""
+    meta = identify(card, split, size, folder)
+    for name in FILES[:3]:
+        try:
+            whole = _sha256(folder / name) == meta.get("sha256", {}).get(name)
+        except OSError as error:
+            raise DataError(f"the cached images {folder} are damaged ({error})") from error
+        if not whole:
+            raise DataError(
+                f"the cached images {folder} are damaged ({name} is not as it was written); run `bench data fetch "
+                f"{card.name} --force --decode`"
+            )
+    return meta
 
 
 def _identity(card: DatasetCard, split: Split, size: int) -> dict[str, Any]:
@@ -178,10 +187,9 @@ def _fill(
         raise DataError(f"{card.name}: the {split} split ended after {done} of {total} rows")
     np.save(part / "labels.npy", np.asarray(labels, dtype=np.int64))
     ids = (part / "rows.txt").read_text(encoding="utf-8").splitlines()
-    recorded = source.sha256.get(split)
-    if recorded and recorded != row_hash(ids):
+    if recorded(card, source, root).get(split, row_hash(ids)) != row_hash(ids):
         raise DataError(
-            f"{card.name}: the {split} rows of {source.kind} are not those the card records; `bench data check`"
+            f"{card.name}: the {split} rows of {source.kind} are not those that were recorded; `bench data check`"
         )
     plan |= {"row_sha256": row_hash(ids), "sha256": {name: _sha256(part / name) for name in FILES[:3]}}
     (part / "meta.json").write_text(json.dumps(plan, indent=1, sort_keys=True), encoding="utf-8")

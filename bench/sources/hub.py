@@ -6,15 +6,18 @@ or class names; class names stand in the schema metadata under `huggingface`, as
 """
 
 import json
-import os
+import logging
 import re
+import socket
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
 
 from bench.cards import Download, Hub
 from bench.errors import DataError
-from bench.sources.reading import Part, pins
+from bench.sources.reading import Part, pins, write_pins
 
 BATCH = 64
 
@@ -61,14 +64,7 @@ class Reader:
             raise DataError(f"revision {commit!r} of {source.repo} is not a 40-digit commit; branches and tags change")
         _download(source, parts, commit)
         if revision and revision != source.revision:
-            known = pins(root) | {source.repo: revision}
-            try:
-                root.mkdir(parents=True, exist_ok=True)
-                scratch = root / f".pins.{os.getpid()}"
-                scratch.write_text(json.dumps(known, indent=1, sort_keys=True), encoding="utf-8")
-                os.replace(scratch, root / "pins.json")
-            except OSError as error:
-                raise DataError(f"cannot write {root / 'pins.json'}: {error.strerror}") from error
+            write_pins(pins(root) | {source.repo: revision}, root)
 
 
 def commit_of(source: Hub, root: Path) -> str:
@@ -117,6 +113,11 @@ def _download(source: Hub, parts: Sequence[str], commit: str) -> None:
     what = f"{source.repo} at {commit[:7]}"
     if constants.HF_HUB_OFFLINE:
         raise DataError(f"{what}: HF_HUB_OFFLINE is set; unset it, or put a clone into <data>/{source.repo}")
+    if not reachable():
+        raise DataError(
+            f"{what}: no network ({constants.ENDPOINT} is unknown here); put a clone into <data>/{source.repo}"
+        )
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it tells of every retry
     try:
         snapshot_download(source.repo, repo_type="dataset", revision=commit, allow_patterns=wanted)
     except GatedRepoError as error:
@@ -132,6 +133,20 @@ def _download(source: Hub, parts: Sequence[str], commit: str) -> None:
         if getattr(error, "errno", None) == 28:
             raise DataError(f"{what}: the disk is full; free space or set HF_HOME to another disk") from error
         raise DataError(f"{what}: cannot be reached ({_one_line(error)}); check the network, then run again") from error
+
+
+def reachable() -> bool:
+    """Whether the hub's name resolves; True behind a proxy, which resolves names itself."""
+    from huggingface_hub.constants import ENDPOINT
+
+    address = urlsplit(ENDPOINT)
+    if "https" in getproxies():
+        return True
+    try:
+        socket.getaddrinfo(address.hostname, address.port or 443)
+    except OSError:
+        return False
+    return True
 
 
 def _one_line(error: BaseException) -> str:

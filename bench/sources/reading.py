@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from bench.cards import DatasetCard, Download, Folder, Hub, Split, Torchvision
 from bench.errors import DataError
@@ -15,6 +15,10 @@ from bench.sources.labels import label_map
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+
+PINS, HASHES = "pins.json", "hashes.json"
+"""In the data folder: revisions and hashes of row ids that no card names."""
 
 
 class Row(NamedTuple):
@@ -200,14 +204,50 @@ def fetch(card: DatasetCard, root: Path | None = None, kind: str = "", revision:
 
 def pins(root: Path) -> dict[str, str]:
     """Revisions that were given by hand, by repository."""
-    path = root / "pins.json"
+    found = _table(root / PINS, "fetch again with --revision")
+    if not all(isinstance(v, str) for v in found.values()):
+        raise DataError(f"{root / PINS} is not a table of revisions; remove it and fetch again with --revision")
+    return found
+
+
+def write_pins(known: dict[str, str], root: Path) -> None:
+    """Keep revisions that were given by hand."""
+    _write(root / PINS, known)
+
+
+def recorded(card: DatasetCard, source: Download, root: Path) -> dict[str, str]:
+    """Hashes of row ids by split: the card's, and where it has none those that `bench data check --pin` kept here."""
+    own = _table(root / HASHES, "run `bench data check --pin`").get(f"{card.name}/{source.kind}", {})
+    if not isinstance(own, dict) or not all(isinstance(v, str) for v in own.values()):
+        raise DataError(f"{root / HASHES} is not a table of hashes; remove it and run `bench data check --pin`")
+    return own | {str(split): digest for split, digest in source.sha256.items()}
+
+
+def pin(card: DatasetCard, kind: str, hashes: dict[str, str], root: Path | None = None) -> Path:
+    """Keep hashes of row ids for one source of a card, to be compared by every later check and decoding; the file."""
+    path = (root or data_folder()) / HASHES
+    _write(path, _table(path, "run `bench data check --pin`") | {f"{card.name}/{kind}": hashes})
+    return path
+
+
+def _table(path: Path, remedy: str) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read ({error}); remove it and fetch again with --revision") from error
-    if not isinstance(found, dict) or not all(isinstance(v, str) for v in found.values()):
-        raise DataError(f"{path} is not a table of revisions; remove it and fetch again with --revision")
+        raise DataError(f"{path} cannot be read ({error}); remove it and {remedy}") from error
+    if not isinstance(found, dict):
+        raise DataError(f"{path} is not a table of revisions; remove it and {remedy}")
     return found
+
+
+def _write(path: Path, table: dict[str, Any]) -> None:
+    scratch = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch.write_text(json.dumps(table, indent=1, sort_keys=True), encoding="utf-8")
+        os.replace(scratch, path)
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror}") from error
 
 
 def unpinned(card: DatasetCard, root: Path | None = None) -> list[str]:

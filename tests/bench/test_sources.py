@@ -133,7 +133,7 @@ def test_check_compares_with_the_recorded_hash_and_finds_a_swapped_image(tmp_pat
     pets = card("pets", ["a", "b"], {"train": 18, "validation": 2, "test": 4}, recorded)
     assert sources.check(pets, tmp_path).verified == ("test",)
     picture(77).save(tmp_path / "dtd/val/b/b_001.png")
-    with pytest.raises(DataError, match="the test rows of source folder are not those the card records"):
+    with pytest.raises(DataError, match="the test rows of source folder are not those that were recorded"):
         sources.check(pets, tmp_path)
 
 

@@ -151,14 +151,14 @@ def test_changed_bytes_another_card_and_another_preprocessing_are_found(
     with pytest.raises(DataError, match=r"damaged \(pixels\.npy is not as it was written\)"):
         decode.verify(task, "test", 8, folder)
     (folder / "meta.json").write_text(json.dumps([1]))
-    with pytest.raises(DataError, match="run `bench data fetch tiny`"):
+    with pytest.raises(DataError, match="run `bench data fetch tiny --force --decode`"):
         decode.verify(task, "test", 8, folder)
 
 
 def test_a_recorded_hash_that_does_not_match_stops_the_build(tmp_path: Path) -> None:
     class_folders(tmp_path / "data/dtd/val", ["a", "b"], 1)
     source = {"kind": "folder", "layout": "dtd", "sha256": {"test": "0" * 64}}
-    with pytest.raises(DataError, match="not those the card records"):
+    with pytest.raises(DataError, match="not those that were recorded"):
         decode.build(card("t", ["a", "b"], {"test": 2}, source), "test", 8, tmp_path / "c", root=tmp_path / "data")
 
 

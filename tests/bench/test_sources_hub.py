@@ -203,6 +203,7 @@ def test_no_network_and_a_full_disk_are_one_line(
         raise raised
 
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+    monkeypatch.setattr(hub, "reachable", lambda: True)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
     source = {"kind": "hub", "repo": "owner/pets", "revision": PIN}
     with pytest.raises(DataError) as caught:

@@ -1,0 +1,79 @@
+"""Weights of backbones: whose they are, which activation they want, and what becomes of heads when they change."""
+
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from bench import backbone, preflight, suites
+from bench.errors import DataError
+from tests.bench import paper
+
+TASKS = ("mnist", "svhn", "eurosat")
+
+
+def test_other_weights_are_noticed_and_never_meet_the_heads_of_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite = paper.install("hub", tmp_path, monkeypatch, tasks=TASKS)
+    tasks = [suite.card("mnist")]
+    first = backbone.load("ViT-B-32", tasks)
+    file = preflight.weights_file(suites.backbone("ViT-B-32"))
+    kept = file.with_suffix(".sha256")
+    assert kept.read_text() == first.sha256 + "\n"
+    tensors = safetensors.torch.load_file(file)
+    other = tensors | {"text_projection": tensors["text_projection"].flip(1)}
+    safetensors.torch.save_file({n: t.contiguous() for n, t in other.items()}, file)
+    with pytest.raises(DataError, match="are not those that were used here before") as caught:
+        backbone.load("ViT-B-32", tasks)
+    assert f"remove {kept}" in str(caught.value)
+    kept.unlink()
+    second = backbone.load("ViT-B-32", tasks)
+    assert second.sha256 != first.sha256
+    # The image tower is the same, the text tower is not: a head from the cache of the first would be wrong in silence.
+    torch.testing.assert_close(second.heads["mnist"], first.heads["mnist"].flip(1), rtol=1e-4, atol=1e-5)
+    assert len(list((tmp_path / "cache/heads").glob("ViT-B-32-mnist-*.safetensors"))) == 2
+    safetensors.torch.save_file(tensors, file)
+    kept.unlink()
+    again = backbone.load("ViT-B-32", tasks)
+    torch.testing.assert_close(again.heads["mnist"], first.heads["mnist"], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "right"),
+    [("ViT-B-32/openai", "ViT-B-32-quickgelu/openai"), ("ViT-L-14/openai", "ViT-L-14-quickgelu/openai")],
+)
+def test_a_tower_with_the_wrong_activation_is_refused_even_from_a_local_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, right: str
+) -> None:
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    file = preflight.weights_file(suites.backbone(name))
+    file.parent.mkdir()
+    file.write_bytes(b"never read")
+    with pytest.raises(DataError, match=f"want the other activation; use {right}"):
+        backbone.load(name, ())
+    file.rename(preflight.weights_file(suites.backbone(right)))
+    with pytest.raises(DataError, match="cannot be loaded"):  # the right name passes this check and meets the file
+        backbone.load(right, ())
+
+
+@pytest.mark.parametrize("name", ["ViT-B-32", "ViT-B-16", "ViT-L-14"])
+def test_the_papers_towers_have_quickgelu(name: str) -> None:
+    import open_clip
+    from open_clip.transformer import QuickGELU
+
+    card = suites.backbone(name)
+    assert open_clip.get_pretrained_cfg(card.architecture, card.weights)["quick_gelu"]
+    assert open_clip.get_pretrained_cfg(card.architecture, card.weights)["hf_hub"].strip("/") == card.hub
+    with torch.device("meta"):
+        model = open_clip.CLIP(**open_clip.get_model_config(card.architecture))
+    assert {type(block.mlp.gelu) for block in model.visual.transformer.resblocks} == {QuickGELU}
+
+
+def test_a_head_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    suite = paper.install("hub", tmp_path, monkeypatch, tasks=TASKS)
+    (tmp_path / "cache/heads").write_text("a file where the folder should be")
+    with pytest.raises(DataError, match=r"cannot write .*free space or set BENCH_CACHE"):
+        backbone.load("ViT-B-32", [suite.card("mnist")])
