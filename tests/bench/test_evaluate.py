@@ -104,15 +104,3 @@ def test_pretrained_is_never_written(base: Backbone) -> None:
 def test_a_foreign_parameter_is_refused(base: Backbone) -> None:
     with pytest.raises(ValueError, match=r"'visual\.extra', which is no parameter"):
         Scaled(base.pretrained, {"visual.extra": torch.zeros(1)})
-
-
-def test_quick_gelu_of_the_openai_towers() -> None:
-    """The released weights were trained with QuickGELU; open_clip selects it by the `-quickgelu` names only."""
-    import open_clip
-
-    from bench import suites
-
-    for name in suites.backbone_names():
-        card = suites.backbone(name)
-        if card.weights == "openai":
-            assert open_clip.get_model_config(card.architecture)["quick_gelu"] is True, name
