@@ -2,15 +2,15 @@
 
 A strided sample brackets the wanted value; one pass counts what lies above the bracket and collects what lies inside;
 the answer is picked from those few. A bracket that misses is widened, so the result is always exact. Values equal to
-the lower end (the zeros of a sparse vector) are counted and not collected.
+the lower end (the zeros of a sparse vector) are counted, if need be, and not collected.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from torch import Tensor
 
-SAMPLE = 1 << 15
+SAMPLE = 1 << 17
 # pieces(stride) yields [rows, c] pieces of every stride-th value; pieces(1) yields all. It is called once a pass, so
 # that tensors can be read from a file again, or computed again, instead of being kept.
 Pieces = Callable[[int], Iterable[Tensor]]
@@ -20,68 +20,95 @@ def kth_largest(pieces: Pieces, k: int, count: int) -> Tensor:
     """The k-th largest value (k = 1 is the largest) of each row, [rows]; `count` is the number of values in a row."""
     if not 1 <= k <= count:
         raise ValueError(f"cannot take the {k}-th largest of {count} entries")
-    if count <= 4 * SAMPLE:
-        return torch.cat(list(pieces(1)), dim=1).kthvalue(count - k + 1, dim=1).values
+    if count <= SAMPLE:
+        return _gathered(pieces, 1).kthvalue(count - k + 1, dim=1).values
     sample = _sample(pieces, count)
     found, width = torch.full_like(sample[:, 0], torch.nan), 1.0
     while found.isnan().any():
         low, high = _bracket(sample, k / count, width)
-        rows = found.isnan().nonzero()[:, 0].tolist()
-        above, at_least = torch.zeros_like(low, dtype=torch.long), torch.zeros_like(low, dtype=torch.long)
-        inside = {row: _Inside(sample, float(low[row]), float(high[row]), count) for row in rows}
+        rows = found.isnan().nonzero()[:, 0]
+        inside = _Inside(sample, low, high, rows, count)
         for piece in pieces(1):
-            # Comparing into floats and adding those is four times faster than adding booleans, and exact here.
-            truth = torch.empty_like(piece)
-            above += torch.gt(piece, high[:, None], out=truth).sum(dim=1).long()
-            at_least += torch.ge(piece, low[:, None], out=truth).sum(dim=1).long()
-            for row in rows:
-                inside[row].take(piece[row])
-        for row in rows:
-            near, skip = inside[row].values(), int(above[row])
+            inside.take(piece)
+        for row, near, skip in inside.values():
             if skip < k <= skip + len(near):
                 found[row] = near.kthvalue(len(near) - (k - skip) + 1).values
-            elif skip + len(near) < k <= int(at_least[row]):
+            elif skip + len(near) < k <= skip + len(near) + _equal(pieces, row, low):
                 found[row] = low[row]
         width *= 8
     return found
 
 
+def _gathered(pieces: Pieces, stride: int) -> Tensor:
+    """Every stride-th value of each row in one tensor, [rows, values]; pieces may share their memory."""
+    return torch.cat([piece.clone() for piece in pieces(stride)], dim=1)
+
+
+def _equal(pieces: Pieces, row: int, low: Tensor) -> int:
+    """How many values of a row equal the lower end of its bracket."""
+    return sum(int((piece[row] == low[row]).sum()) for piece in pieces(1))
+
+
 class _Inside:
-    """The values in (low, high], in one buffer: many small tensors kept alive would fragment the memory of a whole
-    model."""
+    """The values in (low, high] of some rows, and how many lie above.
 
-    def __init__(self, sample: Tensor, low: float, high: float, count: int) -> None:
-        share = float(((sample > low) & (sample <= high)).sum()) / max(sample.numel(), 1)
-        self._low, self._high, self._held = low, high, 0
-        self._buffer = sample.new_empty(int(1.5 * share * count) + 1024)
+    Each row has one buffer: many small tensors kept alive would fragment the memory of a whole model.
+    """
 
-    def take(self, values: Tensor) -> None:
-        """Keep those of `values` that lie inside."""
-        new = values[(values > self._low) & (values <= self._high)]
-        if self._held + len(new) > len(self._buffer):
-            self._buffer = torch.cat([self.values(), torch.empty_like(self._buffer), torch.empty_like(new)])
-        self._buffer[self._held : self._held + len(new)] = new
-        self._held += len(new)
+    def __init__(self, sample: Tensor, low: Tensor, high: Tensor, rows: Tensor, count: int) -> None:
+        self._low, self._high, self._rows = low[rows, None], high[rows, None], rows
+        self._all = len(rows) == len(sample)
+        some = sample[rows]
+        shares = ((some > self._low) & (some <= self._high)).float().mean(dim=1).tolist()
+        self._buffers = [sample.new_empty(int(1.5 * share * count) + 1024) for share in shares]
+        self._held = [0] * len(rows)
+        self._above = torch.zeros(len(rows), dtype=torch.float64)
 
-    def values(self) -> Tensor:
-        """What was kept so far."""
-        return self._buffer[: self._held]
+    def take(self, piece: Tensor) -> None:
+        """Look at [all rows, c] values."""
+        piece = piece if self._all else piece[self._rows]
+        # Comparing into floats and adding those is four times faster than adding booleans, and exact here.
+        above = torch.gt(piece, self._high, out=torch.empty_like(piece))
+        inside = torch.gt(piece, self._low, out=torch.empty_like(piece)).sub_(above)
+        self._above += above.sum(dim=1)
+        counts = inside.sum(dim=1).long().tolist()
+        for i, new in enumerate(_where(piece, inside).split(counts)):
+            start, stop = self._held[i], self._held[i] + len(new)
+            if stop > len(self._buffers[i]):
+                held = self._buffers[i]
+                self._buffers[i] = torch.cat([held[:start], torch.empty_like(held), torch.empty_like(new)])
+            self._buffers[i][start:stop] = new
+            self._held[i] = stop
+
+    def values(self) -> Iterator[tuple[int, Tensor, int]]:
+        """Of each row: its number, its values inside, and how many lie above."""
+        for i, row in enumerate(self._rows.tolist()):
+            yield row, self._buffers[i][: self._held[i]], int(self._above[i])
+
+
+def _where(values: Tensor, flags: Tensor) -> Tensor:
+    """values[flags == 1] of [rows, c], row by row. Few flags are set, so eight at a time are looked at first."""
+    if values.shape[1] % 8:
+        return values.masked_select(flags > 0)
+    values, flags = values.unflatten(1, (8, -1)), flags.unflatten(1, (8, -1))
+    row, at = flags.sum(dim=1).nonzero(as_tuple=True)
+    return values[row, :, at].masked_select(flags[row, :, at] > 0)
 
 
 def _sample(pieces: Pieces, count: int) -> Tensor:
-    """Every stride-th value of each row, in descending order."""
+    """Every stride-th value of each row."""
     stride = count // SAMPLE
     while stride % 2 == 0 or stride % 3 == 0:  # widths are multiples of 2 and 3: visit all columns alike
         stride += 1
-    return torch.cat(list(pieces(stride)), dim=1).sort(dim=1, descending=True).values
+    return _gathered(pieces, stride)
 
 
 def _bracket(sample: Tensor, share: float, width: float) -> tuple[Tensor, Tensor]:
     rows, size = sample.shape
     centre = share * size
-    # Six standard deviations of a binomial sample and a few entries, times `width`.
-    margin = width * (6 * (centre * max(1 - share, 0)) ** 0.5 + 4)
+    # Four standard deviations of a binomial sample and a few entries, times `width`.
+    margin = width * (4 * (centre * max(1 - share, 0)) ** 0.5 + 4)
     low_at, high_at = round(centre + margin), round(centre - margin)
-    low = sample[:, low_at] if low_at < size else sample.new_full((rows,), -torch.inf)
-    high = sample[:, high_at] if high_at >= 0 else sample.new_full((rows,), torch.inf)
+    low = sample.kthvalue(size - low_at, dim=1).values if low_at < size else sample.new_full((rows,), -torch.inf)
+    high = sample.kthvalue(size - high_at, dim=1).values if high_at >= 0 else sample.new_full((rows,), torch.inf)
     return low, high

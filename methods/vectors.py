@@ -14,6 +14,9 @@ from torch import Tensor
 TaskVector = dict[str, Tensor]
 Vectors = Sequence[Mapping[str, Tensor]]
 
+CACHED = 1 << 17
+"""Entries of one tensor that stay in a core's cache between two operations."""
+
 
 def check(vectors: Vectors, who: str = "merge", *, entries: bool = True) -> None:
     """Raise ValueError unless all vectors have the same names and shapes and only finite floating-point entries.
@@ -83,14 +86,16 @@ def stack(vectors: Vectors, name: str) -> Tensor:
 
 def total(vectors: Vectors, name: str) -> Tensor:
     """Sum over tasks of tensor `name`, every entry of the experts read once."""
-    first, *rest = (vector[name].reshape(-1) for vector in vectors)
-    out = torch.empty_like(first)
-    for start in range(0, first.numel(), 1 << 16):  # the partial sum stays in the core's cache
-        here = slice(start, start + (1 << 16))
-        piece = out[here].copy_(first[here])
-        for other in rest:
-            piece += other[here]
-    return out.view(vectors[0][name].shape)
+    first, *rest = (vector[name].reshape(-1).split(CACHED) for vector in vectors)
+    out = torch.empty_like(vectors[0][name], memory_format=torch.contiguous_format)
+    if not rest:
+        return out.copy_(vectors[0][name])
+    # Piece by piece, so that the partial sum stays in the core's cache.
+    for piece, one, two, *others in zip(out.view(-1).split(CACHED), first, *rest, strict=True):
+        torch.add(one, two, out=piece)
+        for other in others:
+            piece += other
+    return out
 
 
 def pack(vectors: Vectors) -> tuple[Tensor, Callable[[Tensor], TaskVector]]:
@@ -119,21 +124,40 @@ def norm(vector: Mapping[str, Tensor]) -> float:
     return sum(float(torch.linalg.vector_norm(vector[name])) ** 2 for name in vector) ** 0.5
 
 
-def chunks(vectors: Vectors, name: str, size: int = 1 << 15, stride: int = 1) -> Iterator[Tensor]:
-    """Tensor `name` of all vectors in flat pieces [tasks, <= size], new tensors small enough for a core's cache.
+def chunks(
+    vectors: Vectors,
+    name: str,
+    size: int = 1 << 15,
+    stride: int = 1,
+    *,
+    reuse: bool = False,
+    dtype: torch.dtype | None = None,
+) -> Iterator[Tensor]:
+    """Tensor `name` of all vectors in flat pieces [tasks, <= size], small enough for a core's cache.
 
-    With a stride, only every stride-th entry.
+    With a stride, only every stride-th entry. Pieces are new tensors that may be changed; with `reuse` each is written
+    over the last one, in `dtype` if given: nothing is allocated on the way, and a piece is valid until the next.
     """
     flat = [vector[name].reshape(-1)[::stride] for vector in vectors]
-    for start in range(0, flat[0].numel(), size):
-        yield torch.stack([x[start : start + size] for x in flat])
+    if not flat[0].numel():
+        return
+    held = torch.empty(0)
+    for pieces in zip(*(x.split(size) for x in flat), strict=True):
+        if not reuse:
+            yield torch.stack(pieces)
+            continue
+        if held.shape != (len(pieces), len(pieces[0])):
+            held = torch.stack(pieces) if dtype is None else torch.stack(pieces).to(dtype)
+        else:
+            for row, piece in zip(held, pieces, strict=True):
+                row.copy_(piece)
+        yield held
 
 
 def gram(vectors: Vectors, name: str) -> Tensor:
     """Inner products between the tasks' tensors `name`, [tasks, tasks] float64, without stacking them."""
     products = torch.zeros(len(vectors), len(vectors), dtype=torch.float64)
-    for piece in chunks(vectors, name):
-        wide = piece.double()
+    for wide in chunks(vectors, name, reuse=True, dtype=torch.float64):
         products += wide @ wide.T
     return products
 

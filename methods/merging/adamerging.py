@@ -59,7 +59,7 @@ def elected(vectors: Vectors, density: float) -> list[TaskVector]:
     trimmed = ties.trim(vectors, density, "global")
     out: list[TaskVector] = [{} for _ in vectors]
     for name in vectors[0]:
-        kept = torch.cat(list(trimmed(name)) or list(chunks(vectors, name)), dim=1)
+        kept = torch.cat([piece.clone() for piece in trimmed(name)] or list(chunks(vectors, name)), dim=1)
         kept = torch.where(kept * kept.sum(dim=0) > 0, kept, 0.0)
         for task, row in enumerate(kept):
             out[task][name] = row.view(vectors[0][name].shape)

@@ -16,23 +16,28 @@ from torch import Tensor
 from methods.operator import MEANS, Operator
 from methods.vectors import TaskVector, Vectors
 
+PIECE = 1 << 16  # entries looked at in one go: in a core's cache
+
 
 def middle(tensor: Tensor, density: float, top: float, scope: str) -> Tensor:
     """A new tensor with all but the middle magnitudes of each row (or of the whole tensor) set to zero."""
     if not tensor.numel():
         return tensor.clone()
     rows = tensor.reshape(-1, tensor.shape[-1] if scope == "row" and tensor.ndim else tensor.numel())
-    size, width = rows.abs(), rows.shape[1]
+    width = rows.shape[1]
     removed = min(int(top * width), width - 1)
     last = min(removed + max(1, round(density * width)), width)
-    # One selection finds the few largest; both limits are order statistics of those few.
-    largest = size.topk(last, dim=1, sorted=False).values
-    lowest = largest.amin(dim=1, keepdim=True)
-    keep = size >= lowest
-    if removed:
-        highest = largest.kthvalue(last - removed, dim=1, keepdim=True).values
-        keep &= size <= highest
-    return (rows * keep).view(tensor.shape)
+    out = torch.empty_like(rows, memory_format=torch.contiguous_format)
+    for some, kept in zip(*(x.split(max(1, PIECE // width)) for x in (rows, out)), strict=True):
+        size = some.abs()
+        # One selection finds the few largest; both limits are order statistics of those few.
+        largest = size.topk(last, dim=1, sorted=False).values
+        torch.ge(size, largest.amin(dim=1, keepdim=True), out=kept)
+        if removed:
+            highest = largest.kthvalue(last - removed, dim=1, keepdim=True).values
+            kept.mul_(torch.le(size, highest, out=size))
+        kept.mul_(some)
+    return out.view(tensor.shape)
 
 
 def merge(vectors: Vectors, *, density: float, top: float, scope: str) -> TaskVector:

@@ -40,7 +40,7 @@ def merge(deltas: Tensor, *, density: float, inner: str, smoothing: str, cache: 
     parts = [svd(delta, k, cache) for delta in deltas]
     if smoothing == "average":
         parts = [part._replace(s=part.s.mean().expand_as(part.s)) for part in parts]
-    u, v = polar(torch.cat([part.u for part in parts], dim=1)), polar(torch.cat([part.v for part in parts], dim=1))
+    u, v = (polar(torch.cat(sides, dim=1), cache) for sides in ([p.u for p in parts], [p.v for p in parts]))
     cores = torch.stack([((u.T @ part.u) * part.s) @ (part.v.T @ v) for part in parts])
     core = agree(cores, density) if inner == "ties" else cores.sum(dim=0)
     blocks = torch.block_diag(*[torch.ones(len(part.s), len(part.s), dtype=torch.float64) for part in parts])

@@ -11,6 +11,7 @@ kept with probability p and divided by it, and the survivors are merged as in TI
 * Rows with one entry have p = density (mergekit divides by zero there). Convolution kernels use their last dimension.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -27,37 +28,59 @@ NARROW, PIECE = 128, 1 << 15
 
 def rank_share(tensor: Tensor) -> Tensor:
     """The magnitude rank of each entry within its row as a share in [0, 1], ties sharing the middle; same shape."""
-    width = tensor.shape[-1] if tensor.ndim else 1
-    size = tensor.detach().to(torch.float32).abs().reshape(-1, max(width, 1))
-    if width < NARROW:  # more bins than entries: sorting is cheaper
-        ordered = size.sort(dim=1).values
-        below = torch.searchsorted(ordered, size)
-        upto = torch.searchsorted(ordered, size, right=True)
-        share = (below + upto - 1).to(tensor.dtype) / (2 * max(width - 1, 1))
-        return (share if width > 1 else share.fill_(0.5)).view(tensor.shape)
-    code = size.view(torch.int32) >> SHIFT  # leading bits of a positive float order like the float
-    code = (code - code.amax(dim=1, keepdim=True) + BINS - 1).clamp_(min=0)
-    code += torch.arange(len(code), dtype=torch.int32)[:, None] * BINS
+    rows = tensor.detach().reshape(-1, tensor.shape[-1] if tensor.ndim else 1)
+    return chances(rows, lambda share: share).view(tensor.shape)
+
+
+def chances(rows: Tensor, of: Callable[[Tensor], Tensor]) -> Tensor:
+    """`of` (rank share) for every entry of rows [r, n]; `of` works in place and entry by entry."""
+    width = rows.shape[1]
+    if width < NARROW:  # more bins than entries: compare every pair
+        return of(_exact(rows.to(torch.float32).abs()).to(rows.dtype))
+    code = rows.to(torch.float32).abs().view(torch.int32)
+    code >>= SHIFT  # leading bits of a positive float order like the float
+    first = torch.arange(0, len(code) * BINS, BINS, dtype=torch.int32)[:, None]  # of each row's bins
+    code += first - (code.amax(dim=1, keepdim=True) - BINS + 1)
+    torch.maximum(code, first, out=code)
     held = torch.bincount(code.view(-1), minlength=len(code) * BINS).view(len(code), BINS)
-    middle = held.cumsum(dim=1).sub_(held).to(torch.float32).add_((held - 1).to(torch.float32), alpha=0.5)
-    share = middle.view(-1).index_select(0, code.view(-1)).div_(max(width - 1, 1))
-    return share.view(tensor.shape).to(tensor.dtype)
+    middle = held.cumsum(dim=1).to(torch.float32).sub_(held, alpha=0.5).sub_(0.5)
+    share = of(middle.div_(max(width - 1, 1)).to(rows.dtype))  # bins are fewer than entries
+    return share.view(-1).index_select(0, code.view(-1)).view(rows.shape)
+
+
+def _exact(size: Tensor) -> Tensor:
+    """Rank shares of rows [r, n] of few magnitudes, float32."""
+    width = size.shape[1]
+    if width < 2:
+        return torch.full_like(size, 0.5)
+    columns = size.T.contiguous()  # [n, r]: long lines for the vector units
+    lead, flags = torch.zeros_like(columns), torch.empty_like(columns)
+    for other in columns:  # + 1 for every entry that is smaller, - 1 for every one that is larger
+        lead += torch.sub(columns, other, out=flags).sign_()
+    return lead.add_(width - 1).div_(2 * (width - 1)).T.contiguous()
 
 
 def sparsify(tensor: Tensor, density: float, epsilon: float, rescale: str, source: torch.Generator) -> Tensor:
     """A new tensor with entries dropped by rank-dependent chance and the rest rescaled."""
     rows = tensor.reshape(-1, tensor.shape[-1] if tensor.ndim else 1)
-    out = torch.empty_like(rows)
-    for here in torch.arange(len(rows)).split(max(1, PIECE // max(rows.shape[1], 1))):  # rows that fit a core's cache
-        few = rows[here[0] : here[-1] + 1]
-        p = rank_share(few).mul_(2 * epsilon).add_(density - epsilon).mul_(LEVELS).round_().div_(LEVELS)
-        words = torch.empty((few.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None, generator=source)
-        drawn = words.view(torch.int16)[: few.numel()].view(few.shape).to(p.dtype).add_(LEVELS // 2).div_(LEVELS)
-        kept = torch.lt(drawn, p, out=drawn).mul_(few)
-        out[here[0] : here[-1] + 1] = kept.div_(p) if rescale == "inverse" else kept
-    after = out.abs().sum()
-    if rescale == "l1" and after > 0:
-        out *= tensor.abs().sum() / after
+    out = torch.empty_like(rows, memory_format=torch.contiguous_format)
+    height = max(1, PIECE // max(rows.shape[1], 1))  # rows that fit a core's cache
+    words = torch.empty((height * rows.shape[1] + 3) // 4, dtype=torch.int64)
+
+    def chance(share: Tensor) -> Tensor:
+        return share.mul_(2 * epsilon).add_(density - epsilon).mul_(LEVELS).round_().div_(LEVELS)
+
+    for few, kept in zip(rows.split(height), out.split(height), strict=True):
+        p = chances(few, chance)
+        words[: (few.numel() + 3) // 4].random_(-(2**63), None, generator=source)
+        kept.copy_(words.view(torch.int16)[: few.numel()].view(few.shape)).add_(LEVELS // 2).div_(LEVELS)
+        torch.lt(kept, p, out=kept).mul_(few)
+        if rescale == "inverse":
+            kept.div_(p)
+    if rescale == "l1":
+        after = out.abs().sum()
+        if after > 0:
+            out *= tensor.abs().sum() / after
     return out.view(tensor.shape)
 
 

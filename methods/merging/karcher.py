@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from methods.operator import MEANS, Operator
-from methods.vectors import TaskVector, Vectors, gram
+from methods.vectors import CACHED, TaskVector, Vectors, gram
 
 STOP = 1e-5
 
@@ -55,9 +55,12 @@ def merge(vectors: Vectors, *, iterations: int) -> TaskVector:
 
 def combine(vectors: Vectors, name: str, weights: Tensor) -> Tensor:
     """sum_t weights[t] * tau_t for one tensor, without stacking the tasks."""
-    out = torch.zeros_like(vectors[0][name])
-    for vector, weight in zip(vectors, weights.tolist(), strict=True):
-        out.add_(vector[name], alpha=weight)
+    tensors, numbers = [vector[name] for vector in vectors], weights.tolist()
+    out = torch.zeros_like(tensors[0], memory_format=torch.contiguous_format)
+    # Piece by piece, so that the partial sum stays in the core's cache.
+    for piece, *parts in zip(*(x.reshape(-1).split(CACHED) for x in (out, *tensors)), strict=True):
+        for part, weight in zip(parts, numbers, strict=True):
+            piece.add_(part, alpha=weight)
     return out
 
 

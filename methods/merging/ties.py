@@ -25,6 +25,7 @@ from methods.operator import MEANS, SUMS, Operator
 from methods.selection import kth_largest
 from methods.vectors import TaskVector, Vectors, chunks, count
 
+PIECE = 1 << 16  # entries of a task looked at in one go: in a core's cache, and enough to make calls cheap
 Trimmed = Callable[[str], Iterable[Tensor]]  # tensor name -> trimmed flat pieces [tasks, c]
 
 
@@ -40,14 +41,14 @@ def trim(vectors: Vectors, density: float, scope: str) -> Trimmed:
     if scope == "global" and entries:
 
         def magnitudes(stride: int) -> Iterator[Tensor]:
-            return (piece.abs_() for name in vectors[0] for piece in chunks(vectors, name, stride=stride))
+            return (x.abs_() for name in vectors[0] for x in chunks(vectors, name, PIECE, stride, reuse=True))
 
         whole = kth_largest(magnitudes, kept_count(density, entries), entries)[:, None]
 
     def pieces(name: str) -> Iterator[Tensor]:
         start = 0
         limit = whole if whole is not None else _limits(vectors, name, density, scope)
-        for piece in chunks(vectors, name):
+        for piece in chunks(vectors, name, reuse=True):
             stop = start + piece.shape[1]
             if limit.shape[1] == 1:
                 for row, smallest in zip(piece, limit, strict=True):
@@ -90,13 +91,14 @@ def elect(vectors: Vectors, trimmed: Trimmed, *, mean: bool, zero_sign: str, who
         for kept in trimmed(name):
             sign = kept.sum(dim=0).sign_()
             here = slice(start, start + kept.shape[1])
-            flat[here] = _combine(kept, sign, mean)
-            start = here.stop
             if zero_sign != "zero":
                 votes += int(sign.sum())
-                tied = ((sign == 0) & (kept.amax(dim=0) > 0)).nonzero()[:, 0]
-                if len(tied):
+                undecided = torch.eq(sign, 0, out=torch.empty_like(sign)).mul_(kept.amax(dim=0))
+                if undecided.max() > 0:
+                    tied = undecided.nonzero()[:, 0]
                     cancelled.append((flat[here], tied, kept[:, tied]))
+            flat[here] = _combine(kept, sign, mean)
+            start = here.stop
         merged[name] = flat.view(vectors[0][name].shape)
         if not whole_model:
             _settle(cancelled, votes, zero_sign, mean)
@@ -106,7 +108,8 @@ def elect(vectors: Vectors, trimmed: Trimmed, *, mean: bool, zero_sign: str, who
 
 
 def _combine(kept: Tensor, sign: Tensor, mean: bool) -> Tensor:
-    agreeing = (kept * sign).clamp_(min=0)  # magnitudes of the values with the elected sign
+    """The merged values; `kept` is written over."""
+    agreeing = kept.mul_(sign).clamp_(min=0)  # magnitudes of the values with the elected sign
     size = agreeing.sum(dim=0)
     if mean:
         size /= agreeing.sign_().sum(dim=0).clamp_(min=1)

@@ -27,8 +27,8 @@ def merge(deltas: Tensor, *, rank: float, cache: SvdCache | None) -> Tensor:
     tasks, *shape = deltas.shape
     k = max(1, int(rank * min(shape) / tasks))
     parts = [svd(delta, k, cache) for delta in deltas]
-    u = polar(torch.cat([part.u for part in parts], dim=1))
-    v = polar(torch.cat([part.v for part in parts], dim=1))
+    u = polar(torch.cat([part.u for part in parts], dim=1), cache)
+    v = polar(torch.cat([part.v for part in parts], dim=1), cache)
     return (u * torch.cat([part.s for part in parts])) @ v.T
 
 

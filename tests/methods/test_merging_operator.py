@@ -83,6 +83,11 @@ def test_chunks_cover_every_entry_once_even_for_scalars():
     x = {"w": torch.arange(10.0), "s": tensor(3.0)}
     assert_close(torch.cat(list(chunks([x, x], "w", size=4)), dim=1)[0], x["w"])
     assert [piece.shape for piece in chunks([x, x], "s")] == [(2, 1)]
+    reused = [piece.clone() for piece in chunks([x, x], "w", size=4, reuse=True, dtype=torch.float64)]
+    assert torch.equal(torch.cat(reused, dim=1)[1], x["w"].reshape(-1).double())
+    for piece in chunks([x, x], "w", size=4, reuse=True):
+        piece.zero_()  # a buffer of its own: the vectors stay
+    assert x["w"].any()
 
 
 def test_norm_and_upcast():

@@ -126,9 +126,11 @@ def test_a_shared_cache_changes_no_bits_and_is_used():
     vectors, cache = random_vectors(3), SvdCache()
     plain = MERGING["tsv_m"].merge(vectors)["w"]
     assert torch.equal(MERGING["tsv_m"].merge(vectors, cache=cache)["w"], plain)
-    assert len(cache) == 3
+    assert len(cache) == 5  # three tasks, and the stacked left and right vectors
+    dc_merge = MERGING["dc_merge"].merge(vectors)["w"]
+    assert torch.equal(MERGING["dc_merge"].merge(vectors, cache=cache)["w"], dc_merge)
     assert torch.equal(MERGING["tsv_m"].merge(vectors, cache=cache)["w"], plain)
-    assert len(cache) == 3
+    assert len(cache) == 5  # dc_merge needs the same five
 
 
 @pytest.mark.parametrize("name", ["tsv_m", "iso_c", "iso_cts", "cart", "star", "dc_merge", "ace", "wudi_closed"])
