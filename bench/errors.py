@@ -22,5 +22,9 @@ class StoreError(BenchError):
     """The store cannot be read or written as asked: another version, damaged, unreachable or full."""
 
 
+class Unwritable(StoreError):
+    """Nothing can be written any more: no fault of the cell that finds out, and the end of the run."""
+
+
 class DataError(BenchError):
     """A data set or weight file is missing, damaged or not what its card says."""

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pyarrow.fs as pafs
 
-from bench.errors import StoreError
+from bench.errors import StoreError, Unwritable
 
 
 class StoredFile(NamedTuple):
@@ -32,11 +32,22 @@ class Folder:
         self.url = str(url)
         self._fs, self._root = _open(self.url)
 
-    def files(self) -> list[StoredFile]:
-        """Every file of the store, temporaries of local writers included, sorted by path."""
-        selector = pafs.FileSelector(self._root, recursive=True)
-        found = [info for info in self._fs.get_file_info(selector) if info.type == pafs.FileType.File]
+    def files(self, folder: str = "") -> list[StoredFile]:
+        """Every file of the store or of one of its folders, temporaries of local writers included, sorted by path."""
+        selector = pafs.FileSelector(f"{self._root}/{folder}".rstrip("/"), recursive=True, allow_not_found=True)
+        try:
+            found = [info for info in self._fs.get_file_info(selector) if info.type == pafs.FileType.File]
+        except OSError as error:
+            raise StoreError(f"store {self.url} cannot be listed ({first_line(error)}); fix access to it") from error
         return sorted(StoredFile(i.path[len(self._root) + 1 :], i.size, i.mtime_ns or 0) for i in found)
+
+    def put(self, path: str, data: bytes) -> None:
+        """Publish a file; `path` is relative to the store."""
+        self._write(f"{self._root}/{path}", data)
+
+    def get(self, path: str) -> bytes:
+        """What is published at `path`; FileNotFoundError when nothing is."""
+        return self._read(f"{self._root}/{path}")
 
     def delete(self, file: StoredFile) -> bool:
         """Remove a file unless it was written again since it was listed; whether it was removed."""
@@ -76,7 +87,7 @@ class Folder:
                 with self._fs.open_output_stream(path) as stream:
                     stream.write(data)
         except OSError as error:
-            raise StoreError(
+            raise Unwritable(
                 f"cannot write to store {self.url}: {first_line(error)}; free space or fix access, then run again"
             ) from error
 

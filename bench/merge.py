@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from bench import weights
@@ -72,4 +73,10 @@ def merge(
         merged: dict[str, Tensor] | list[dict[str, Tensor]] = operator.merge(deltas, seed=seed, **inputs)
     except ValueError as error:
         raise BenchError(str(error)) from error
+    for vector in [merged] if isinstance(merged, Mapping) else merged:
+        for name, tensor in vector.items():
+            if not torch.isfinite(tensor).all():
+                raise BenchError(
+                    f"{operator.name} returned NaN or infinity in {name}; mend the operator or its options"
+                )
     return merged

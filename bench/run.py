@@ -17,10 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench import backbone, cards, images, metrics, registry, resume, suites
+from bench import backbone, cards, images, memory, metrics, registry, resume, suites
 from bench.cards import Split
 from bench.cells import PUBLISHED, Cell
-from bench.errors import BenchError
+from bench.errors import BenchError, Unwritable
 from bench.evaluate import Evaluator
 from bench.images import Images
 from bench.kinds import addition, disentangle, expert, geometry, imported, negation, posthoc, strength, zero_shot
@@ -51,6 +51,7 @@ class Outcome:
 
     key: str
     status: str
+    """done; failed; refused: the store cannot be written, which is no fault of the cell and ends the run."""
     seconds: float
     error: str = ""
     headline: Mapping[str, Any] = field(default_factory=dict)
@@ -63,6 +64,7 @@ class Session:
     """
 
     def __init__(self, runtime: Runtime, store: Store | None = None) -> None:
+        memory.cap(runtime.memory_limit)
         torch.set_num_threads(runtime.threads)
         if runtime.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
@@ -70,10 +72,8 @@ class Session:
         self.runtime = runtime
         self.store = store or Store(runtime.store)
         self.registry = registry.load(runtime.include)
-        self.vectors = Vectors(self.store)
-        self._evaluators: dict[str, Evaluator] = {}
-        self._images: dict[tuple[str, str, int], Images] = {}
         self._state: FileCheckpoint | None = None
+        self.forget()
 
     def attempt(self, cell: Cell) -> Outcome:
         """Run a cell and write its record, or its failure with the traceback, to the store. Never raises an error."""
@@ -83,16 +83,23 @@ class Session:
             self.store.write(record)
             if self._state is not None:
                 self._state.discard()
+            return Outcome(cell.key, "done", time.perf_counter() - start, "", headline(record))
+        except Unwritable as error:
+            return Outcome(cell.key, "refused", time.perf_counter() - start, str(error))
         except Exception as error:
             said = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
-            said = (said.splitlines() or [""])[0]
-            failure = {"identity": cell.identity, "error": said, "traceback": traceback.format_exc(), **here()}
-            try:
-                self.store.write_failure(cell.key, failure)
-            except BenchError as unwritable:
-                said = f"{said}; moreover {unwritable}"
-            return Outcome(cell.key, "failed", time.perf_counter() - start, said)
-        return Outcome(cell.key, "done", time.perf_counter() - start, "", headline(record))
+            if full := memory.exhausted(error):
+                said = memory.explain(error, self.runtime.memory_limit, self.runtime.device)
+            trace = traceback.format_exc()
+        # Here the error is gone, and with it the memory that its frames held.
+        if full:
+            self.forget()
+        said = (said.splitlines() or [""])[0]
+        try:
+            self.store.write_failure(cell.key, {"identity": cell.identity, "error": said, "traceback": trace, **here()})
+        except Unwritable as error:
+            return Outcome(cell.key, "refused", time.perf_counter() - start, f"{said}; moreover {error}")
+        return Outcome(cell.key, "failed", time.perf_counter() - start, said)
 
     def execute(self, cell: Cell) -> Record:
         """The record of a cell; raises what goes wrong."""
@@ -112,6 +119,14 @@ class Session:
         return Record(cell.key, cell.identity, tuple(rows), found, {**cost, **about})
 
     # --- what stays warm, for the kinds of cells -------------------------------------------------------------------
+
+    def forget(self) -> None:
+        """Let go of all that is kept warm; the next cell loads what it needs."""
+        self.vectors = Vectors(self.store)
+        self._evaluators: dict[str, Evaluator] = {}
+        self._images: dict[tuple[str, str, int], Images] = {}
+        if self.runtime.device == "cuda":
+            torch.cuda.empty_cache()
 
     def evaluator(self, cell: Cell) -> Evaluator:
         """The backbone of a cell, ready to evaluate weights."""

@@ -6,6 +6,9 @@
     STORE/vectors/abcdef....safetensors  task vector of an expert cell
     STORE/imports/abcdef....json         a published expert: the cell that evaluates it, source, known defects
     STORE/parts/...                      copies of many records in two files, for quick reading (`bench.parts`)
+    STORE/runs/abcdef....plan.json       a run that is not over: who, with what command, which cells; its .beat.json is
+                                         written every few seconds (`bench.heartbeat`)
+    STORE/checkpoints/abcdef.safetensors state of a fine-tune that is not over (`bench.resume`)
 
 A file appears whole or not at all (`bench.folder`). Two workers that finish the same cell write the same rows, so the
 last one is harmless. Nothing locks. What is done is read from file *names*, which costs milliseconds.

@@ -5,11 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from bench.driver import OpenSession, unwritten
+from bench.driver import OpenSession
 from bench.errors import BenchError, StoreError
 from bench.progress import Progress
 from bench.schedule import Schedule
-from bench.store import Store
 
 
 class CellTimeout(BenchError):
@@ -35,9 +34,7 @@ def limit(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, previous)
 
 
-def run_local(
-    state: Schedule, store: Store, session: OpenSession, progress: Progress, cell_timeout: float = 0.0
-) -> None:
+def run_local(state: Schedule, session: OpenSession, progress: Progress, cell_timeout: float = 0.0) -> None:
     """Run every cell of `state` that can run; `StoreError` when the store can no longer be written."""
     progress.note("importing torch")
     worker = session()
@@ -45,6 +42,6 @@ def run_local(
         progress.started(cell)
         with limit(cell_timeout):
             outcome = worker.attempt(cell)
-        if outcome.status == "failed" and (why := unwritten(store, cell.key, outcome.error)):
-            raise StoreError(why)
+        if outcome.status == "refused":
+            raise StoreError(outcome.error)
         progress.settle(cell, outcome.status, outcome.seconds, outcome.error, outcome.headline)

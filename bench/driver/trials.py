@@ -15,7 +15,7 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from bench.cells import Cell
-from bench.driver import OpenSession, Session, unwritten
+from bench.driver import OpenSession, Session
 from bench.driver.local import limit
 from bench.errors import BenchError
 from bench.progress import Progress
@@ -89,8 +89,6 @@ class Plan(Searcher):
         run.running.pop(key, None)
         if result.get("status") == "refused":
             run.refused = result["error"]
-        elif result.get("status") == "failed" and (why := unwritten(run.store, key, result["error"])):
-            run.refused = why
         elif "status" in result:
             headline = json.loads(result["headline"])
             run.progress.settle(run.state.cells[key], result["status"], result["seconds"], result["error"], headline)

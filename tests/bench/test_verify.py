@@ -1,43 +1,21 @@
 """`bench verify` over a real run of two tasks: what is the same, what was planted, what is missing."""
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bench import catalogue, grid, results, suites
+from bench import results
 from bench.cells import from_identity
 from bench.cli.app import call
 from bench.errors import BenchError, UnknownName
 from bench.records import Record, pack_bits, unpack_bits
-from bench.run import Session
-from bench.runtime import Runtime
 from bench.store import Store
 from bench.verify import Change, Recorded, Verdict, changes, judge, verify
 
 ROW = "nonlinear/task_arithmetic"
-
-
-@pytest.fixture(scope="module")
-def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with zero-shot, two experts of eight steps and their merge, really measured."""
-    where = tmp_path_factory.mktemp("measured") / "store"
-    session = Session(Runtime(str(where)))
-    chosen = grid.grid("smoke")
-    plan = grid.plan(
-        suites.load(chosen.suite), chosen, catalogue.load(), finetuning=["nonlinear"], operators=["task_arithmetic"]
-    )
-    assert [session.attempt(cell).status for cell in plan] == ["done"] * 4
-    return where
-
-
-@pytest.fixture
-def store(measured: Path, tmp_path: Path) -> Path:
-    """A copy to spoil."""
-    return Path(shutil.copytree(measured, tmp_path / "store"))
 
 
 def files(folder: Path) -> dict[str, tuple[int, bytes]]:
