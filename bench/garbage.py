@@ -10,7 +10,7 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from bench import resume
+from bench import heartbeat, resume
 from bench.errors import BenchError
 from bench.folder import StoredFile
 from bench.store import Store
@@ -26,6 +26,7 @@ TEMPORARY = "temporary of a writer that was killed"
 VECTOR = "task vector of a cell without a record"
 FAILURE = "failure of a cell that is done"
 CHECKPOINT = "training state of a cell that is done"
+RUN = "sign of a run that is over"
 PART = "half of a part that is not used"
 
 
@@ -65,30 +66,35 @@ class Sweep:
 
 
 def find(store: Store, *, hours: float = HOURS) -> Sweep:
-    """Look for garbage; removes nothing. BenchError for a negative limit."""
+    """Look for garbage; removes nothing. Nothing is old that is younger than a run which may be alive.
+
+    BenchError for a negative limit.
+    """
     if hours < 0:
         raise BenchError(f"--older-than is {hours:g}; give hours, 0 or more")
-    limit = time.time_ns() - int(hours * 3600e9)
-    found = sorted(_found(store), key=lambda garbage: garbage.path)
+    alive = [r for r in heartbeat.runs(store) if r.state == "alive" or (r.state == "silent" and r.heard < HOURS * 3600)]
+    begun = min((run.started for run in alive), default=time.time())
+    limit = int(1e9 * min(time.time() - 3600 * hours, begun))
+    found = sorted(_found(store, {run.run for run in alive}), key=lambda garbage: garbage.path)
     old = tuple(garbage for garbage in found if garbage.file.modified <= limit)
     return Sweep(old, len(found) - len(old))
 
 
-def _found(store: Store) -> Iterator[Garbage]:
+def _found(store: Store, alive: Container[str]) -> Iterator[Garbage]:
     files = store.files()  # listed before what is done is asked: a record that comes in between saves its vector
     done, paths = store.done(), {file.path for file in files}
     for file in files:
-        if why := _why(file.path, done, paths):
+        if why := _why(file.path, done, paths, alive):
             yield Garbage(file, why)
     own = resume.folder(store.url)
     if "://" in store.url and own.is_dir():
         for path in own.iterdir():
             state = StoredFile(path.name, path.stat().st_size, path.stat().st_mtime_ns)
-            if why := _why(f"checkpoints/{path.name}", done, set()):
+            if why := _why(f"checkpoints/{path.name}", done, (), alive):
                 yield Garbage(state, why, own)
 
 
-def _why(path: str, done: Container[str], paths: Container[str]) -> str:
+def _why(path: str, done: Container[str], paths: Container[str], alive: Container[str]) -> str:
     """Why the file at `path` is garbage; empty if it is not."""
     if SCRATCH.fullmatch(PurePosixPath(path).name):
         return TEMPORARY
@@ -102,6 +108,8 @@ def _why(path: str, done: Container[str], paths: Container[str]) -> str:
         return FAILURE if key in done else ""
     if (folder, ending) == ("checkpoints", "safetensors"):
         return CHECKPOINT if key in done else ""
+    if folder == "runs" and ending in ("plan.json", "beat.json"):
+        return "" if key in alive else RUN
     if (folder, ending) == ("parts", "rows.parquet"):
         return "" if f"parts/{key}.cells.parquet" in paths else PART
     return ""

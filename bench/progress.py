@@ -86,6 +86,16 @@ class Progress:
         open_ = [self.state.cells[key] for key in (*self.state.pending, *self.state.running)]
         return sum(means.get(cell.kind, typical) for cell in open_) / max(1, self.workers)
 
+    def running(self) -> list[tuple[str, float]]:
+        """Label of each running cell, and seconds since it began; those that wait in a queue are not among them."""
+        now = time.monotonic()
+        return [(label, now - since) for label, since in list(self._running.values())[: max(1, self.workers)]]
+
+    @property
+    def message(self) -> str:
+        """What goes on while no cell runs yet."""
+        return self._message
+
     def line(self) -> str:
         """The state in one line."""
         counts = self.state.counts
@@ -148,11 +158,7 @@ class Progress:
 
         counts = self.state.counts
         bar = ProgressBar(total=max(1, counts.total), completed=counts.done, width=40)
-        now = time.monotonic()
-        busy = [
-            f"  {label} {duration(now - since)}"
-            for label, since in list(self._running.values())[: max(1, self.workers)]
-        ]
+        busy = [f"  {label} {duration(seconds)}" for label, seconds in self.running()]
         lines = [self._message] if self._message else [self.line(), *busy]
         return Group(bar, *(Text(line, no_wrap=True, overflow="ellipsis") for line in lines))
 

@@ -14,6 +14,7 @@ ORDER = [
         "recipes",
         "augment",
         "runtime",
+        "memory",
         "records",
         "parts",
         "folder",
@@ -48,7 +49,7 @@ ORDER = [
     {"finetune", "merge", "evaluate", "supply", "lines", "resume", "tables", "registry", "search"},
     {"kinds", "compare", "leaderboard"},
     {"run"},
-    {"progress", "doctor", "slurm", "exchange", "calibrate", "verify", "garbage"},
+    {"progress", "doctor", "slurm", "exchange", "calibrate", "verify", "garbage", "heartbeat"},
     {"driver"},
     {"cli"},
 ]

@@ -14,8 +14,8 @@ from typing import Annotated, NoReturn
 import typer
 
 from bench import __version__
-from bench.cli import calibrate, cluster, data, exchange, files, integrity, look, results, run, search
-from bench.cli.options import shown
+from bench.cli import calibrate, cluster, data, exchange, files, integrity, look, progress, results, run, search
+from bench.cli.options import ASKED, shown
 from bench.errors import BenchError
 
 DONE, FOUND, USAGE, BUG, INTERRUPTED = 0, 1, 2, 70, 130
@@ -27,7 +27,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for group in (run, search, look, results, integrity, data, files, exchange, calibrate, cluster):
+for group in (run, progress, search, look, results, integrity, data, files, exchange, calibrate, cluster):
     group.register(app)
 
 
@@ -59,6 +59,7 @@ def call(arguments: Sequence[str]) -> int:
     """Run the command line; the exit code. `--traceback` counts wherever it stands."""
     shown = "--traceback" in arguments or os.environ.get("BENCH_TRACEBACK", "") not in ("", "0")
     arguments = [a for a in arguments if a != "--traceback"]
+    ASKED[:] = arguments
     try:
         code = app(args=arguments, prog_name="bench", standalone_mode=False)
         sys.stdout.flush()

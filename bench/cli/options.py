@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from bench.cells import Cell, Imported
 
 STORE = "store"
+ASKED: list[str] = []
+"""The command line of this process after `bench`, as `bench.cli.app.call` got it; only to be shown."""
 
 GridOption = Annotated[str, typer.Option("--grid", help="Which cells: `bench ls grids` lists them.")]
 SuiteOption = Annotated[str, typer.Option("--suite", help="What to measure on; default: the grid's own suite.")]
@@ -110,6 +113,11 @@ def absolute(include: Iterable[str] | None) -> tuple[str, ...]:
 def names(given: Iterable[str] | None) -> tuple[str, ...]:
     """`["a,b", "c"]` -> ("a", "b", "c"), each once."""
     return tuple(dict.fromkeys(name for text in given or () for part in text.split(",") if (name := part.strip())))
+
+
+def command() -> str:
+    """The command line of this process, ready to be repeated, without the keys of a store's URL."""
+    return shlex.join(["bench", *map(shown, ASKED)])
 
 
 def shown(url: str) -> str:

@@ -1,4 +1,4 @@
-"""Verbs that run cells or say how far they are: run, retry, plan, status."""
+"""Verbs that run cells: run, retry."""
 
 import sys
 import time
@@ -19,7 +19,7 @@ from bench.cli.options import (
     StoreOption,
     SuiteOption,
     absolute,
-    catalogue,
+    command,
     print_json,
     print_table,
     select,
@@ -39,7 +39,7 @@ AddressOption = Annotated[str, typer.Option("--address", help="Join a Ray cluste
 DeviceOption = Annotated[Literal["cpu", "cuda"], typer.Option("--device", help="Where cells compute.")]
 FractionOption = Annotated[float, typer.Option("--gpu-fraction", help="Share of a GPU for each cell; 0: one half.")]
 TimeoutOption = Annotated[float, typer.Option("--cell-timeout", help="Seconds after which a cell fails; 0: never.")]
-
+MemoryOption = Annotated[float, typer.Option("--memory-limit", help="GiB for each process; 0: no limit.")]
 RuntimeOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -50,7 +50,7 @@ RuntimeOption = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the verbs of this file."""
-    for verb in (run, retry, plan, status):
+    for verb in (run, retry):
         app.command()(verb)
 
 
@@ -69,6 +69,7 @@ def run(
     device: DeviceOption = "cpu",
     gpu_fraction: FractionOption = 0.0,
     cell_timeout: TimeoutOption = 0.0,
+    memory_limit: MemoryOption = 0.0,
     runtime: RuntimeOption = None,
     json: JsonOption = False,
 ) -> int:
@@ -82,7 +83,16 @@ def run(
     chosen = select(grid, suite, seeds, methods, operators, backbones, include, store)
     asked = Workers(workers, device, gpu_fraction, address, cell_timeout=cell_timeout)
     about = {"grid": grid, "suite": chosen.suite}
-    return _execute(chosen.cells, store, asked, absolute(include), local, json, about, parse(runtime))
+    return _execute(
+        chosen.cells,
+        store,
+        asked,
+        absolute(include),
+        local,
+        json,
+        about,
+        parse(runtime) | {"memory_limit": memory_limit},
+    )
 
 
 def retry(
@@ -95,6 +105,7 @@ def retry(
     device: DeviceOption = "cpu",
     gpu_fraction: FractionOption = 0.0,
     cell_timeout: TimeoutOption = 0.0,
+    memory_limit: MemoryOption = 0.0,
     runtime: RuntimeOption = None,
     json: JsonOption = False,
 ) -> int:
@@ -114,7 +125,9 @@ def retry(
     order = {"zeroshot": 0, "expert": 1, "imported": 1}
     cells.sort(key=lambda cell: order.get(cell.kind, 2))
     asked = Workers(workers, device, gpu_fraction, address, cell_timeout=cell_timeout)
-    return _execute(cells, store, asked, absolute(include), local, json, {}, parse(runtime))
+    return _execute(
+        cells, store, asked, absolute(include), local, json, {}, parse(runtime) | {"memory_limit": memory_limit}
+    )
 
 
 def _execute(
@@ -175,6 +188,7 @@ def execute(
             progress=Progress(state),
             workers=workers,
             local=local,
+            command=command(),
         )
     except KeyboardInterrupt:
         kept = len(state.done)
@@ -214,83 +228,3 @@ def _report(state: "Schedule", store: "Store", seconds: float, json: bool, asked
 
 def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
-
-
-def plan(
-    grid: GridOption = "smoke",
-    suite: SuiteOption = "",
-    seeds: SeedsOption = 1,
-    methods: MethodsOption = None,
-    operators: OperatorsOption = None,
-    backbones: BackbonesOption = None,
-    include: IncludeOption = None,
-    store: StoreOption = STORE,
-    json: JsonOption = False,
-) -> None:
-    """Count the cells of a grid; run nothing.
-
-    By kind: done, pending, failed, and blocked by failed ones; what is left in device hours and disk, as `bench
-    calibrate` measured; data and weights that are missing here.
-    """
-    from bench import preflight, suites
-    from bench.cli.calibrate import estimates, lines
-    from bench.cli.summary import by_kind, done_in
-
-    chosen = select(grid, suite, seeds, methods, operators, backbones, include, store)
-    kinds = by_kind(chosen.cells, store)
-    missing = preflight.missing(suites.load(chosen.suite), chosen.cells)
-    costs = estimates(chosen.cells, catalogue(include), done_in(store))
-    if json:
-        found = {"grid": grid, "suite": chosen.suite, "store": shown(store), "cells": len(chosen.cells), "kinds": kinds}
-        print_json(found | {"missing": missing, "costs": costs})
-        return
-    print(f"grid {grid} on suite {chosen.suite}, {seeds} seed{'s' if seeds > 1 else ''}; store {shown(store)}")
-    _print_kinds(kinds)
-    print("\n".join(lines(costs)))
-    if missing:
-        print("missing on this machine:", *(f"  {line}" for line in missing), sep="\n")
-
-
-def status(
-    grid: GridOption = "",
-    suite: SuiteOption = "",
-    seeds: SeedsOption = 1,
-    methods: MethodsOption = None,
-    operators: OperatorsOption = None,
-    backbones: BackbonesOption = None,
-    include: IncludeOption = None,
-    store: StoreOption = STORE,
-    json: JsonOption = False,
-) -> None:
-    """Say how far a run is, live or dead.
-
-    Read from the store alone: what is done, what failed and why; with --grid, also what is missing.
-    """
-    from bench.cli.summary import by_kind, failures
-    from bench.store import Store
-
-    opened = Store(store, create=False)
-    found = failures(opened)
-    done = len(opened.done())
-    kinds = (
-        by_kind(select(grid, suite, seeds, methods, operators, backbones, include, store).cells, store) if grid else {}
-    )
-    if json:
-        print_json({"store": shown(opened.url), "done": done, "failed": found, "kinds": kinds})
-        return
-    print(f"store {shown(opened.url)}: {done} cells done, {len(found)} failed")
-    for failure in found:
-        print(f"  failed {failure['key']} {failure['cell']}: {failure['error']}")
-    if kinds:
-        print(f"grid {grid}, {seeds} seed{'s' if seeds > 1 else ''}")
-        _print_kinds(kinds)
-    if found:
-        print("`bench retry --failed` tries them again; the traceback is in failed/KEY.json")
-
-
-def _print_kinds(kinds: dict[str, dict[str, int]]) -> None:
-    columns = ("cells", "done", "pending", "failed", "blocked")
-    total = {c: sum(counts[c] for counts in kinds.values()) for c in columns}
-    print_table(
-        ("kind", *columns), [(k, *(c[x] for x in columns)) for k, c in [*kinds.items(), ("all", total)]], indent="  "
-    )

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from bench.cells import Cell
 from bench.errors import BenchError
+from bench.heartbeat import Heartbeat
 from bench.progress import Progress
 from bench.schedule import Schedule
 from bench.store import Store
@@ -82,29 +83,30 @@ def schedule(cells: Iterable[Cell], store: Store) -> Schedule:
     return Schedule(plan, done - lost)
 
 
-def unwritten(store: Store, key: str, error: str) -> str:
-    """Why the run must end, if the failure of `key` did not reach the store: all further work would be lost as well."""
-    try:
-        return "" if store.has_failure(key) else error
-    except BenchError as unreadable:
-        return f"{error}; moreover {unreadable}"
-
-
 def run(
-    state: Schedule, store: Store, session: OpenSession, *, progress: Progress, workers: Workers, local: bool = False
+    state: Schedule,
+    store: Store,
+    session: OpenSession,
+    *,
+    progress: Progress,
+    workers: Workers,
+    local: bool = False,
+    command: str = "",
 ) -> None:
     """Run everything in `state` that can run; afterwards `state` says what became of each cell.
+
+    While it runs, the store says so, and with what `command` it goes on when it is killed (`bench.heartbeat`).
 
     Raises `BenchError` when no cell can run at all (a session does not open, resources that the cluster lacks) and
     passes `KeyboardInterrupt` on; records that were finished by then are in the store.
     """
     if state.over:
         return
-    with progress:
+    with progress, Heartbeat(store, progress, command):
         if local:
             from bench.driver.local import run_local
 
-            run_local(state, store, session, progress, workers.cell_timeout)
+            run_local(state, session, progress, workers.cell_timeout)
         else:
             from bench.driver.ray_tune import run_ray
 

@@ -2,9 +2,12 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +16,8 @@ from bench.cells import Cell
 from bench.errors import BenchError
 from bench.records import Record
 from bench.store import Store
+
+HERE = Path(__file__).parent
 
 
 @dataclass(frozen=True)
@@ -73,3 +78,35 @@ def smoke() -> list[Cell]:
     """The nine cells of the smoke grid: zero-shot, then twice two experts and two merges."""
     chosen = grid.grid("smoke")
     return grid.plan(suites.load(chosen.suite), chosen, catalogue.load())
+
+
+SCRIPT = """
+import sys
+from functools import partial
+sys.path[:0] = {paths!r}
+import fakes
+from bench import driver
+driver.open_session = lambda runtime: fakes.FakeSession(runtime["store"], {trouble!r}, seconds={seconds!r})
+from bench.cli import main
+main({arguments!r})
+"""
+
+
+def command(store, *arguments, trouble=None, seconds=0.0):
+    """`bench run --grid smoke` in a process of its own, over the fake session."""
+    paths = [str(HERE), str(HERE.parent.parent)]
+    words = ["run", "--grid", "smoke", "--store", str(store), *arguments]
+    text = SCRIPT.format(paths=paths, trouble=trouble or {}, arguments=words, seconds=seconds)
+    # A test run in the background ignores Ctrl-C, and children inherit that: the command must hear it all the same.
+    hears = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    pipe = subprocess.PIPE
+    return subprocess.Popen([sys.executable, "-c", text], stdout=pipe, stderr=pipe, text=True, preexec_fn=hears)
+
+
+def wait_for(condition, process, seconds=240.0):
+    """Until `condition()` holds; fails when the process ends before."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end, "nothing happened"
+        time.sleep(0.02)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import fakes
 import pytest
+from fakes import command, wait_for
 
 from bench import driver
 from bench.driver import Workers
@@ -173,37 +174,6 @@ def test_workers_out_of_range(wrong):
         Workers(**wrong)
 
 
-SCRIPT = """
-import sys
-from functools import partial
-sys.path[:0] = {paths!r}
-import fakes
-from bench import driver
-driver.open_session = lambda runtime: fakes.FakeSession(runtime["store"], {trouble!r}, seconds={seconds!r})
-from bench.cli import main
-main({arguments!r})
-"""
-
-
-def command(store, *arguments, trouble=None, seconds=0.0):
-    """`bench run --grid smoke` in a process of its own, over the fake session."""
-    paths = [str(HERE), str(HERE.parent.parent)]
-    words = ["run", "--grid", "smoke", "--store", str(store), *arguments]
-    text = SCRIPT.format(paths=paths, trouble=trouble or {}, arguments=words, seconds=seconds)
-    # A test run in the background ignores Ctrl-C, and children inherit that: the command must hear it all the same.
-    hears = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
-    pipe = subprocess.PIPE
-    return subprocess.Popen([sys.executable, "-c", text], stdout=pipe, stderr=pipe, text=True, preexec_fn=hears)
-
-
-def wait_for(condition, process, seconds=240.0):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert process.poll() is None, process.communicate()
-        assert time.monotonic() < end, "nothing happened"
-        time.sleep(0.02)
-
-
 @pytest.mark.parametrize(
     ("local", "number"),
     [
@@ -257,7 +227,7 @@ def test_a_store_that_cannot_be_written_ends_the_run(tmp_path, monkeypatch):
         def attempt(self, cell):
             attempts.append(cell.key)
             if len(attempts) == 3:
-                return fakes.Outcome(cell.key, "failed", 0.0, "cannot write to store: No space left on device")
+                return fakes.Outcome(cell.key, "refused", 0.0, "cannot write to store: No space left on device")
             return super().attempt(cell)
 
     state = driver.schedule(fakes.smoke(), store)

@@ -130,6 +130,24 @@ def test_bad_requests_are_one_line(tmp_path, monkeypatch, capsys, words, line):
     assert capsys.readouterr().err.startswith(line)
 
 
+def test_nothing_that_is_younger_than_a_living_run_is_old(local):
+    """However short the limit: a driver that is alive may be about to write the record of any vector."""
+    store, expected = local
+    plan = {"command": "", "folder": "", "cells": {}, "pid": 1, "started_at": time.time() - 100, "began": "1"}
+    beat = {"message": "", "running": [], "left_seconds": None, "ended": ""}
+    store.put("runs/aa.plan.json", json.dumps({**plan, "host": "elsewhere", "machine": "another"}).encode())
+    store.put("runs/aa.beat.json", json.dumps(beat).encode())
+    old = time.time() - 200
+    os.utime(Path(store.url) / "vectors/cd01.safetensors", (old, old))
+    found = garbage.find(store, hours=0)
+    assert [g.path for g in found.old] == ["vectors/cd01.safetensors"]
+    assert found.young == len(expected) - 1
+    store.put("runs/aa.beat.json", json.dumps({**beat, "ended": "interrupted"}).encode())
+    found = garbage.find(store, hours=0)
+    runs = {f"runs/aa.{what}.json": garbage.RUN for what in ("plan", "beat")}
+    assert {g.path: g.why for g in found.old} == expected | runs
+
+
 def test_training_states_of_a_url_are_in_this_nodes_cache(tmp_path, monkeypatch):
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
     local, remote = resume.folder(str(tmp_path / "store")), resume.folder("s3://bucket/store")

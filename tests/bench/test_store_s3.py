@@ -11,7 +11,7 @@ import fakes
 import pyarrow.fs as pafs
 import pytest
 
-from bench import driver, garbage, parts, results, resume
+from bench import driver, garbage, heartbeat, parts, results, resume
 from bench.driver import Workers
 from bench.errors import StoreError
 from bench.progress import Progress
@@ -112,6 +112,29 @@ def test_two_stores_join(url: str, tmp_path) -> None:
     theirs.write(record("cd34", loss=0.25))
     assert results.merge_stores(mine, theirs) == {"added": 1, "already": 1, "vectors": 0}
     assert mine.done() == {"ab12", "cd34"}
+
+
+def test_signs_of_life_are_read_behind_a_url(url: str) -> None:
+    store, seen = Store(url), []
+
+    class Watched(fakes.FakeSession):
+        def attempt(self, cell):
+            (run,) = heartbeat.unfinished(Store(url, create=False), store.done())
+            seen.append((run.state, len(run.left(store.done()))))
+            if len(seen) == 4:
+                raise KeyboardInterrupt
+            return super().attempt(cell)
+
+    state = driver.schedule(fakes.smoke(), store)
+    session = partial(Watched, url)
+    with pytest.raises(KeyboardInterrupt):
+        driver.run(state, store, session, progress=Progress(state, quiet=True), workers=Workers(), local=True)
+    assert seen == [("alive", 9), ("alive", 8), ("alive", 7), ("alive", 6)]
+    (run,) = heartbeat.unfinished(store, store.done())
+    assert (run.state, len(run.left(store.done()))) == ("interrupted", 6)
+    state = driver.schedule(fakes.smoke(), store)
+    driver.run(state, store, session, progress=Progress(state, quiet=True), workers=Workers(), local=True)
+    assert store.files("runs") == []
 
 
 def test_garbage_is_found_and_removed(url: str, tmp_path, monkeypatch) -> None:
