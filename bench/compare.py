@@ -62,13 +62,19 @@ def compare_regulariser(
     `effect`   M+regulariser/operator - M/operator: what the regulariser adds to the operator;
     `instead`  M/operator - M+regulariser/baseline: the operator instead of the regulariser;
     `beside`   M+regulariser/operator - M+regulariser/baseline: the operator on top of the regulariser.
-    The last two are left out where operator and baseline are the same or the baseline was not measured.
+    The last two are left out where operator and baseline are the same or the baseline was not measured. `left_out`
+    names the operator's rows that have no numbers, and why.
     """
     lines = tables.collect(rows, cells, suite)
     measured = {line.name: line for line in lines.addition if line.complete}
-    operators = sorted({line.operator for line in lines.addition})
-    if operator not in operators:
-        raise UnknownName("measured operator", operator, operators)
+    merged = [line for line in lines.all if line.kind == "addition"]
+    if operator not in {line.operator for line in merged}:
+        raise UnknownName("measured operator", operator, sorted({line.operator for line in merged}))
+    left_out = [
+        {"name": line.name, "reason": f"not applicable, {line.reason}" if line.reason else _unfinished(line)}
+        for line in merged
+        if line.operator == operator and not line.complete
+    ]
     methods = sorted(
         line.finetuning for line in lines.addition if line.operator == operator and "+" not in line.finetuning
     )
@@ -81,11 +87,12 @@ def compare_regulariser(
                 pairs.append((method, kind, one, other))
     if not pairs:
         regularised = sorted({line.finetuning for line in lines.addition if "+" in line.finetuning})
+        first = f"; {left_out[0]['name']}: {left_out[0]['reason']}" if left_out else ""
         raise BenchError(
             f"{operator} has not been measured with and without {regulariser} on any fine-tuning method "
-            f"(regularised methods here: {', '.join(regularised) or 'none'}); run both first"
+            f"(regularised methods here: {', '.join(regularised) or 'none'}{first}); run both first"
         )
-    return _family(lines, pairs, operator, regulariser, baseline)
+    return _family(lines, pairs, operator, regulariser, baseline) | {"left_out": left_out}
 
 
 def _family(
@@ -121,14 +128,18 @@ def _family(
 
 def _paired(a: Line, b: Line) -> tuple[stats.Outcome, tuple[int, ...]]:
     for line in (a, b):
+        if line.reason:
+            raise BenchError(f"row {line.name} does not exist: not applicable, {line.reason}")
         if not line.complete:
-            raise BenchError(
-                f"row {line.name} has {line.measured}/{len(line.tasks)} tasks; finish it with `bench run` first"
-            )
+            raise BenchError(f"row {line.name} has {_unfinished(line)}; finish it with `bench run` first")
     found = difference(a, b)
     if found is None:
         raise BenchError(f"rows {a.name} and {b.name} share no seed or lack correctness bits; they cannot be paired")
     return found
+
+
+def _unfinished(line: Line) -> str:
+    return f"{line.measured}/{len(line.tasks)} tasks"
 
 
 def _side(lines: Lines, line: Line, seeds: Sequence[int]) -> dict[str, Any]:
@@ -227,7 +238,8 @@ def _render_family(result: dict[str, Any]) -> Group:
         "Intervals are those of each comparison alone, p is adjusted for all of them. Differences from "
         f"{worst:.2f} points on would have been found with 80 % power in every single comparison."
     )
-    return Group(table, Text(result["sentence"]), Text(note, style="dim"))
+    left_out = [Text(f"left out: {row['name']}: {row['reason']}", style="dim") for row in result["left_out"]]
+    return Group(table, Text(result["sentence"]), Text(note, style="dim"), *left_out)
 
 
 def _render_pair(result: dict[str, Any]) -> Group:

@@ -1,9 +1,10 @@
 """One line of a leaderboard: one merged model (or one expert per task, or the pretrained model) over its seeds."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,8 @@ import numpy.typing as npt
 from bench.metrics import accuracy, mean_accuracy
 from bench.records import unpack_bits
 
+IDENTITY = ("kind", "suite", "backbone", "finetuning", "operator", "options", "board", "protocol")
+"""What rows of one line have in common."""
 Counts = dict[int, dict[str, tuple[int, int]]]
 """{seed: {task: (correct, total)}}"""
 
@@ -31,6 +34,8 @@ class Line:
     """tag of the lineage: lines with different tags came from different recipes or versions"""
     tasks: tuple[str, ...]
     name: str = ""
+    reason: str = ""
+    """why the operator cannot take these experts; such a line has keys and no counts"""
     counts: Counts = field(default_factory=lambda: defaultdict(dict))
     bits: dict[int, dict[str, bytes]] = field(default_factory=lambda: defaultdict(dict))
     control: Counts = field(default_factory=lambda: defaultdict(dict))
@@ -109,3 +114,16 @@ def difference(a: Line, b: Line) -> tuple[list[npt.NDArray[np.int8]], tuple[int,
     if first is None or second is None or any(x.shape != y.shape for x, y in zip(first, second, strict=True)):
         return None
     return [x - y for x, y in zip(first, second, strict=True)], seeds
+
+
+def inapplicable(cells: Mapping[str, Any], suite: str, tasks: tuple[str, ...]) -> list[Line]:
+    """Lines without numbers for the cells whose operator cannot take the experts, each with its reason."""
+    found: dict[tuple[str, ...], Line] = {}
+    for key, cell in sorted(cells.items()):
+        identity, reason = cell["identity"], cell["metrics"].get("not_applicable")
+        if reason and identity.get("suite") == suite:
+            named: dict[str, Any] = {name: str(identity.get(name, "")) for name in IDENTITY}
+            said = str(reason).removeprefix(f"{named['operator']} ")
+            line = found.setdefault(tuple(named.values()), Line(recipe="", tasks=tasks, reason=said, **named))
+            line.keys[identity.get("seed", -1)].add(key)
+    return [found[name] for name in sorted(found)]

@@ -18,13 +18,12 @@ import pyarrow.compute as pc
 
 from bench import stats
 from bench.errors import BenchError, UnknownName
-from bench.lines import Line
+from bench.lines import IDENTITY, Line, inapplicable
 from bench.metrics import accuracy, mean_accuracy, normalised_accuracy
 from bench.results import UPSTREAM, needs
 
 EXPERTS = ("expert", "imported")
 """Kinds of cells whose rows are experts: trained here, or published and read from a file."""
-_IDENTITY = ("kind", "suite", "backbone", "finetuning", "operator", "options", "board", "protocol")
 
 
 @dataclass
@@ -40,6 +39,8 @@ class Lines:
     """ordinary experts merged and evaluated as tangent models"""
     experts: list[Line]
     zeroshot: list[Line]
+    inapplicable: list[Line]
+    """additions and post-hoc linearisations that their operator could not do, each with its reason"""
     others: int
     """addition lines over other task sets than the suite's; they belong to the subset curves"""
     cells: dict[str, dict[str, Any]]
@@ -50,7 +51,8 @@ class Lines:
     @property
     def all(self) -> list[Line]:
         """Every line that a name can mean, except negation, whose names would repeat."""
-        return [*self.addition, *self.zeroshot, *self.experts]
+        unable = [line for line in self.inapplicable if line.kind == "addition"]
+        return [*self.addition, *unable, *self.zeroshot, *self.experts]
 
     def find(self, name: str) -> Line:
         """The line of this name; raises UnknownName with the nearest one."""
@@ -146,6 +148,7 @@ def collect(rows: pa.Table, cells: pa.Table, suite: str | None = None) -> Lines:
         posthoc=_lines(posthoc, tasks, control, tags),
         experts=_lines(experts, tasks, control, tags),
         zeroshot=_lines(zeroshot, tasks, control, tags),
+        inapplicable=inapplicable(about, suite, tasks),
         others=len({r["key"] for r in kinds["addition"]} - {r["key"] for r in addition}),
         cells=about,
         by_key={r["key"]: (r["task"], accuracy(r["correct"], r["total"])) for r in kinds["expert"]},
@@ -193,7 +196,7 @@ def _lines(
 ) -> list[Line]:
     grouped: dict[tuple[str, ...], Line] = {}
     for row in rows:
-        identity = {name: row[name] for name in _IDENTITY}
+        identity = {name: row[name] for name in IDENTITY}
         for tag in tags[row["key"]]:
             line = grouped.setdefault((*identity.values(), tag), Line(recipe=tag, tasks=tasks, **identity))
             _put(line, row, control)
@@ -251,7 +254,9 @@ def _tag(identities: Sequence[Mapping[str, Any]]) -> str:
 
 def _name(lines: Lines) -> None:
     """`FINETUNING/OPERATOR`; what else tells lines apart is added only where names would repeat."""
-    for group in (lines.addition, lines.negation, lines.posthoc, lines.experts, lines.zeroshot):
+    unable = {kind: [line for line in lines.inapplicable if line.kind == kind] for kind in ("addition", "posthoc")}
+    merged = (lines.addition + unable["addition"], lines.posthoc + unable["posthoc"])
+    for group in (*merged, lines.negation, lines.experts, lines.zeroshot):
         for line in group:
             known = {"zeroshot": "zero-shot", "expert": f"{line.finetuning}/expert"}
             line.name = known.get(line.kind, "/".join(filter(None, (line.finetuning, line.operator))))

@@ -202,14 +202,16 @@ def _terminate(_signal: int, _frame: Any) -> None:
 
 
 def _report(state: "Schedule", store: "Store", seconds: float, json: bool, asked: dict[str, Any]) -> None:
-    from bench.cli.summary import top
+    from bench.cli.summary import inapplicable, top
 
     best = top(store, [state.cells[key] for key in state.done])
+    unable = inapplicable(store, state.done)
     failures = [{"key": k, "cell": state.cells[k].label, "error": error} for k, error in state.failed.items()]
     if json:
         counts = {"total": state.counts.total, "done": len(state.done), "ran": len(state.done) - state.before}
         print_json(
             {**asked, "store": shown(store.url), **counts, "failed": failures, "blocked": len(state.blocked),
+             "not_applicable": unable,
              "seconds": round(seconds, 1), "rows": best}
         )  # fmt: skip
         return
@@ -218,6 +220,8 @@ def _report(state: "Schedule", store: "Store", seconds: float, json: bool, asked
         print_table(("row", "accuracy", "scaling", "seeds"), [
             (r["row"], f"{100 * r['accuracy']:.2f}", f"{r['scaling']:g}", r["seeds"]) for r in best
         ], indent="  ")  # fmt: skip
+    for row in unable:
+        print(f"not applicable: {row['reason']} ({', '.join(row['finetuning'])})")
     for failure in failures:
         print(f"failed: {failure['cell']}: {failure['error']}")
     if state.blocked:

@@ -65,6 +65,19 @@ def failures(store: Store) -> list[dict[str, Any]]:
     return found
 
 
+def inapplicable(store: Store, keys: Iterable[str]) -> list[dict[str, Any]]:
+    """Finished merges whose operator cannot take the experts: operator, reason and the fine-tuning methods."""
+    found: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
+    for _, header in store.headers(keys):
+        identity, reason = header["identity"], header["metrics"].get("not_applicable")
+        if reason:
+            found[identity.get("operator", ""), reason][identity.get("finetuning", "")] = None
+    return [
+        {"operator": operator, "reason": reason, "finetuning": sorted(methods)}
+        for (operator, reason), methods in sorted(found.items())
+    ]
+
+
 def top(store: Store, cells: Iterable[Cell], count: int = TOP) -> list[dict[str, Any]]:
     """The merged rows of `cells` with the highest mean test accuracy: over tasks, then over seeds."""
     rows, _ = store.tables(cell.key for cell in cells if type(cell) is Addition)

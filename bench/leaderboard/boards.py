@@ -38,7 +38,8 @@ def build(rows: pa.Table, cells: pa.Table, suite: str | None = None) -> dict[str
     """
     lines = tables.collect(rows, cells, suite)
     by_board: dict[tuple[str, str], list[Line]] = defaultdict(list)
-    for line in lines.addition:
+    unable = {kind: [line for line in lines.inapplicable if line.kind == kind] for kind in ("addition", "posthoc")}
+    for line in lines.addition + unable["addition"]:
         by_board[line.backbone, line.board].append(line)
     boards = [
         {"backbone": backbone, "board": board, "title": _title(board, backbone, lines), "rows": _rank(lines, found)}
@@ -51,7 +52,7 @@ def build(rows: pa.Table, cells: pa.Table, suite: str | None = None) -> dict[str
         "boards": boards,
         "references": [_entry(lines, line, e) for line, e in _measured(lines, lines.zeroshot + lines.experts)],
         "negation": _negation(lines),
-        "posthoc": [_entry(lines, line, e) for line, e in _measured(lines, lines.posthoc)],
+        "posthoc": [_entry(lines, line, e) for line, e in _measured(lines, lines.posthoc + unable["posthoc"])],
         "effects": extras.effects(lines),
         "curves": extras.curves(rows, lines),
         "subsets": extras.subsets(rows, lines),
@@ -65,7 +66,9 @@ def build(rows: pa.Table, cells: pa.Table, suite: str | None = None) -> dict[str
 
 
 def _rank(lines: Lines, found: Sequence[Line]) -> list[Entry]:
-    """Rows of one board: complete ones ranked by accuracy with tie groups, then the incomplete ones by name."""
+    """Rows of one board: complete ones ranked by accuracy with tie groups, then the incomplete ones by name, then those
+    that do not exist because the operator cannot take the experts.
+    """
     complete = sorted((x for x in found if x.complete), key=lambda x: (-(x.accuracy or 0.0), x.name))
     measured = _measured(lines, complete)
     entries = [_entry(lines, line, estimate) for line, estimate in measured]
@@ -84,7 +87,8 @@ def _rank(lines: Lines, found: Sequence[Line]) -> list[Entry]:
                 entry["difference"] = tables.percent(d.value)
                 entry["difference_low"], entry["difference_high"] = tables.percent(d.low), tables.percent(d.high)
                 entry["p"] = round(adjusted[i], 4)
-    return entries + [_entry(lines, line, None) for line in sorted(found, key=lambda x: x.name) if not line.complete]
+    rest = sorted((x for x in found if not x.complete), key=lambda x: (x.reason != "", x.name))
+    return entries + [_entry(lines, line, None) for line in rest]
 
 
 def _groups(lines: Lines, complete: Sequence[Line]) -> list[int]:
@@ -125,8 +129,9 @@ def _entry(lines: Lines, line: Line, estimate: stats.Estimate | None) -> Entry:
         "difference_low": None,
         "difference_high": None,
         "p": None,
-        "complete": f"{line.measured}/{len(line.tasks)}",
-        "seeds": [s for s in line.seeds if s >= 0],
+        "complete": "n/a" if line.reason else f"{line.measured}/{len(line.tasks)}",
+        "reason": line.reason,
+        "seeds": [s for s in (sorted(line.keys) if line.reason else line.seeds) if s >= 0],
         "scaling": _scaling(line),
         "by_task": {task: tables.percent(line.task_accuracy(task)) for task in line.tasks},
         "by_task_interval": {task: _wilson(line, task) for task in line.tasks},
@@ -168,27 +173,20 @@ def _negation(lines: Lines) -> list[Entry]:
 
 def _notes(lines: Lines, boards: Sequence[dict[str, Any]]) -> list[str]:
     found = []
-    incomplete = sum(row["rank"] is None for board in boards for row in board["rows"])
+    incomplete = sum(row["rank"] is None and not row["reason"] for board in boards for row in board["rows"])
     if incomplete:
         found.append(
             f"{incomplete} incomplete rows lack results of some tasks; they are shown, neither averaged nor ranked."
         )
     if lines.others:
         found.append(f"{lines.others} further results merge fewer tasks; they are not rows of this table.")
-    counts = sorted({len(row["seeds"]) for board in boards for row in board["rows"]})
+    counts = sorted({len(row["seeds"]) for board in boards for row in board["rows"] if not row["reason"]})
     if len(counts) > 1:
         found.append(
             f"Rows have {counts[0]} to {counts[-1]} seeds; differences are taken on the seeds that both rows have."
         )
-    if not boards:
+    if not lines.addition:
         found.append("No merged models have been measured yet.")
-    unable = sorted(
-        f"{c['identity'].get('finetuning')}/{c['identity'].get('operator')}"
-        for c in lines.cells.values()
-        if c["identity"].get("suite") == lines.suite and "not_applicable" in c["metrics"]
-    )
-    if unable:
-        found.append(f"Not applicable: {', '.join(dict.fromkeys(unable))}.")
     return found
 
 
@@ -246,7 +244,7 @@ def _command(lines: Lines, line: Line) -> str:
     """The command that measures the row again; empty where no grid does."""
     if line.kind != "addition":
         return ""
-    seeds = max(line.seeds, default=0) + 1
+    seeds = max(line.keys, default=0) + 1
     chosen = f"--methods {line.finetuning} --operators {line.operator} --seeds {seeds}"
     return f"bench run --grid all --suite {lines.suite} {chosen}"
 

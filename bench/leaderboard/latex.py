@@ -124,7 +124,7 @@ def _cell(row: Entry | None) -> str:
     if row is None:
         return "--"
     if row["accuracy"] is None:
-        return f"({row['complete']})"
+        return row["complete"] if row["reason"] else f"({row['complete']})"
     return f"\\textbf{{{number(row['accuracy'])}}}" if row["group"] == 1 else number(row["accuracy"])
 
 

@@ -10,13 +10,14 @@ from tabulate import tabulate
 from bench.leaderboard.boards import Entry
 
 BEGIN, END = "<!-- leaderboard:begin -->", "<!-- leaderboard:end -->"
-SHORT = 10
+SHORT, LONG = 10, 40
+"""Rows of a board in the project's README and in the leaderboards' own."""
 DASH = "–"
 
 _CSV = (
     "board", "backbone", "rank", "group", "name", "finetuning", "operator", "options", "protocol", "accuracy", "low",
     "high", "normalised", "normalised_common", "difference", "difference_low", "difference_high", "p", "complete",
-    "seeds", "scaling",
+    "seeds", "scaling", "reason",
 )  # fmt: skip
 
 
@@ -54,7 +55,7 @@ def suite(page: Mapping[str, Any]) -> list[str]:
         f"[Interactive page]({name}/index.html) · [CSV]({name}/table.csv) · [LaTeX]({name}/table.tex)",
     ]
     for board in page["boards"]:
-        blocks += [f"### {board['title']}", board_table(board["rows"])]
+        blocks += [f"### {board['title']}", *_first(board["rows"], LONG, f"[all of them]({name}/table.csv)")]
     if page["references"]:
         blocks += ["### References", board_table(page["references"], ranked=False)]
     for effect in page["effects"]:
@@ -73,9 +74,8 @@ def short(pages: Sequence[Mapping[str, Any]], folder: str) -> str:
     parts = []
     for page in pages:
         for board in page["boards"]:
-            shown = board["rows"][:SHORT]
-            parts.append(f"**{page['suite']}, {board['title']}** (first {len(shown)} of {len(board['rows'])} rows)")
-            parts.append(board_table(shown))
+            parts.append(f"**{page['suite']}, {board['title']}**")
+            parts += _first(board["rows"], SHORT, f"[all of them]({folder}/{page['suite']}/table.csv)")
         if page["references"]:
             parts += ["References:", board_table(page["references"], ranked=False)]
         parts.append(page["explanation"])
@@ -88,6 +88,31 @@ def between_markers(text: str, table: str) -> str | None:
     before, found, rest = text.partition(BEGIN)
     _, closed, after = rest.partition(END)
     return f"{before}{BEGIN}\n\n{table}\n\n{END}{after}" if found and closed else None
+
+
+def _first(rows: Sequence[Entry], count: int, everything: str) -> list[str]:
+    """The first rows of a board as a table, how many more there are, and what is not applicable, operator by operator.
+
+    A board of hundreds of rows is for the page and the CSV; what a table leaves out, it says.
+    """
+    real = [row for row in rows if not row["reason"]]
+    blocks = [board_table(real[:count])] if real else []
+    if len(real) > count:
+        blocks.append(f"The first {count} of {len(real)} rows; {everything}, also on the page.")
+    return blocks + inapplicable(rows)
+
+
+def inapplicable(rows: Sequence[Entry]) -> list[str]:
+    """One block that names the rows that cannot exist and why; nothing where there are none."""
+    methods: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if row["reason"]:
+            methods.setdefault((row["name"].partition("/")[2], row["reason"]), []).append(row["finetuning"])
+    lines = [
+        f"* `{operator}` on {', '.join(f'`{m}`' for m in dict.fromkeys(on))}: {reason}"
+        for (operator, reason), on in methods.items()
+    ]
+    return ["Not applicable:\n\n" + "\n".join(lines)] if lines else []
 
 
 def board_table(rows: Sequence[Entry], *, ranked: bool = True) -> str:

@@ -109,6 +109,20 @@ class Synthetic:
             coefficients=list(GRID),
         )
 
+    def inapplicable(self, method: str, operator: str, seed: int, reason: str, **more: Any) -> str:
+        """A merge whose operator cannot take the experts: a record without rows."""
+        said = {"kind": "addition", "options": "{}", "board": "validation-tuned", "experts": [], **more}
+        metrics = {"not_applicable": f"{operator} {reason}"}
+        return self.add(
+            f"{said['kind']}-{method}-{operator}-{seed}",
+            [],
+            metrics,
+            finetuning=method,
+            operator=operator,
+            seed=seed,
+            **said,
+        )
+
     def negation(self, method: str, seed: int, experts: list[str], skill: float) -> None:
         """Target and control of every task."""
         for task, expert in zip(self.tasks, experts, strict=True):

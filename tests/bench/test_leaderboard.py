@@ -187,11 +187,3 @@ def test_sources_name_machine_and_commits_once():
     for place, record in enumerate(sample.records):
         record.provenance["commit"] = f"c{place % 2}"
     assert boards.build(*sample.tables())["sources"] == ["nowhere, cpu, bench 0.0, commits c0 c1"]
-
-
-def test_what_an_operator_cannot_do_is_said():
-    sample = Synthetic(methods=("att",), operators=("ties",), seeds=(0,))
-    sample.add(
-        "unable", [], {"not_applicable": "needs factors"}, kind="addition", finetuning="att", operator="knots", tasks=[]
-    )
-    assert "Not applicable: att/knots." in boards.build(*sample.tables())["notes"]
