@@ -47,6 +47,8 @@ class Lines:
     """{key: {"identity", "metrics", "provenance"}}"""
     by_key: dict[str, tuple[str, float]]
     """{key of an expert: (task, test accuracy)}"""
+    linearised: dict[str, dict[str, float]]
+    """{key of a post-hoc cell: test accuracy of its experts by task, each linearised too}"""
 
     @property
     def all(self) -> list[Line]:
@@ -63,13 +65,15 @@ class Lines:
 
     def normalised(self, line: Line, reference: str = "") -> float | None:
         """Mean over seeds of normalised accuracy over the line's own experts, or over `reference`'s of the same
-        seed.
+        seed. The own experts of a post-hoc line are linearised as it is; those of a reference never are.
         """
         if not line.complete:
             return None
         found = []
         for seed in line.seeds:
             experts = self._reference(line, reference or line.finetuning, seed)
+            if line.kind == "posthoc" and not reference:
+                experts = {t: a for key in line.keys[seed] for t, a in self.linearised.get(key, {}).items()}
             if not set(line.tasks) <= set(experts) or min(experts.values(), default=0.0) <= 0:
                 return None
             found.append(normalised_accuracy(line.accuracies(seed), experts))
@@ -134,6 +138,10 @@ def collect(rows: pa.Table, cells: pa.Table, suite: str | None = None) -> Lines:
     for row in found:
         kinds[row["kind"]].append(row)
     addition, posthoc = ([r for r in kinds[k] if r["tasks"] == "+".join(tasks)] for k in ("addition", "posthoc"))
+    linearised: dict[str, dict[str, float]] = defaultdict(dict)
+    for row in kinds["posthoc"]:
+        if not row["operator"]:
+            linearised[row["key"]][row["task"]] = accuracy(row["correct"], row["total"])
     used = {k for key in {r["key"] for r in addition} for k in needs(about.get(key, {}).get("identity", {}))}
     experts = [r for r in kinds["expert"] if r["task"] in tasks and (not used or r["key"] in used)]
     wide = {r["key"] for r in kinds["zeroshot"] if set(tasks) <= _tasks_of(about, r["key"])}
@@ -152,6 +160,7 @@ def collect(rows: pa.Table, cells: pa.Table, suite: str | None = None) -> Lines:
         others=len({r["key"] for r in kinds["addition"]} - {r["key"] for r in addition}),
         cells=about,
         by_key={r["key"]: (r["task"], accuracy(r["correct"], r["total"])) for r in kinds["expert"]},
+        linearised=linearised,
     )
     _name(lines)
     return lines

@@ -29,6 +29,11 @@ WHY_TWO = (
     "side by side and rows are ranked by absolute accuracy."
 )
 
+POSTHOC = (
+    "Ordinary experts, merged and evaluated as tangent models that they were not trained as; normalised (own) divides "
+    "by these experts linearised alone, normalised (common) by the plain `nonlinear` experts as they are."
+)
+
 
 def build(rows: pa.Table, cells: pa.Table, suite: str | None = None) -> dict[str, Any]:
     """Everything a leaderboard shows about one suite, as plain values.

@@ -20,7 +20,8 @@ Found = dict[str, Any]
 def effects(lines: Lines) -> list[Found]:
     """For every regulariser and backbone a map, fine-tuning method x operator: accuracy with minus without it.
 
-    Holm is applied over the differences of one map. Cells that were not measured both ways are left out.
+    Holm is applied over the differences of one map. Cells that were not measured both ways are left out; those that
+    cannot be are named.
     """
     complete: dict[tuple[str, ...], Line] = {
         (line.backbone, line.board, line.finetuning, line.name.partition("/")[2]): line
@@ -59,8 +60,15 @@ def _effect(lines: Lines, backbone: str, regulariser: str, pairs: Sequence[tuple
         "regulariser": regulariser,
         "backbone": backbone,
         "methods": list(dict.fromkeys(c["method"] for c in cells)),
-        "operators": list(dict.fromkeys(c["operator"] for c in cells)),
+        "operators": sorted({c["operator"] for c in cells}),
         "cells": cells,
+        "inapplicable": sorted(
+            {
+                (line.finetuning.partition("+")[0], line.name.partition("/")[2])
+                for line in lines.inapplicable
+                if line.kind == "addition" and line.backbone == backbone
+            }
+        ),
     }
 
 

@@ -8,7 +8,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from bench.leaderboard import published, svg
-from bench.leaderboard.boards import Entry
+from bench.leaderboard.boards import POSTHOC, Entry
 
 ASSETS = Path(__file__).parents[1] / "assets" / "leaderboard"
 
@@ -41,6 +41,7 @@ def page(found: Mapping[str, Any]) -> str:
         "effects": effects,
         "references": [{**row, "edge": False} for row in found["references"]],
         "explanation": found["explanation"].replace("`", ""),
+        "posthoc_explanation": POSTHOC.replace("`", ""),
     }
     deepest = max((abs(v) for e in found["geometry"] for v in _off_diagonal(e["cosine"])), default=0.0) or 1.0
     return environment.get_template("page.html.j2").render(
@@ -60,6 +61,7 @@ def page(found: Mapping[str, Any]) -> str:
         worst=worst,
         plain={row["name"]: None for row in found["posthoc"]} | {row["name"]: row["accuracy"] for row in rows},
         published=published.load(),
+        wbr=Markup("<wbr>"),
         whisker=lambda row, scale: svg.whisker(row["accuracy"], row["low"], row["high"], scale),
         style=Markup((ASSETS / "style.css").read_text(encoding="utf-8")),
         script=Markup((ASSETS / "page.js").read_text(encoding="utf-8")),
@@ -99,6 +101,7 @@ def _effect(effect: Mapping[str, Any]) -> dict[str, Any]:
     largest = max([1.0, *(abs(c["difference"]) for c in effect["cells"])])
     cells = [{**c, "strength": abs(c["difference"]) / largest} for c in effect["cells"]]
     at: dict[tuple[str, str], Any] = {(m, o): None for m in effect["methods"] for o in effect["operators"]}
+    at |= dict.fromkeys(map(tuple, effect["inapplicable"]), "n/a")
     at |= {(c["method"], c["operator"]): c for c in cells}
     return {**effect, "at": at}
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from bench import bibliography, catalogue
 from bench.leaderboard.boards import Entry
-from bench.leaderboard.text import number
+from bench.leaderboard.views import number
 
 VALUES = (
     "rank", "group", "accuracy", "low", "high", "normalised", "normalised_common", "difference", "difference_low",

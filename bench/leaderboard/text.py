@@ -5,30 +5,18 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tabulate import tabulate
-
 from bench.leaderboard.boards import Entry
+from bench.leaderboard.views import DASH, further, interval, markdown, number
 
 BEGIN, END = "<!-- leaderboard:begin -->", "<!-- leaderboard:end -->"
 SHORT, LONG = 10, 40
 """Rows of a board in the project's README and in the leaderboards' own."""
-DASH = "–"
 
 _CSV = (
     "board", "backbone", "rank", "group", "name", "finetuning", "operator", "options", "protocol", "accuracy", "low",
     "high", "normalised", "normalised_common", "difference", "difference_low", "difference_high", "p", "complete",
     "seeds", "scaling", "reason",
 )  # fmt: skip
-
-
-def number(value: float | None) -> str:
-    """Two decimals, or a dash."""
-    return DASH if value is None else f"{value:.2f}"
-
-
-def interval(low: float | None, high: float | None) -> str:
-    """`[70.10, 71.30]`, or a dash."""
-    return DASH if low is None or high is None else f"[{low:.2f}, {high:.2f}]"
 
 
 def readme(pages: Sequence[Mapping[str, Any]]) -> str:
@@ -60,8 +48,7 @@ def suite(page: Mapping[str, Any]) -> list[str]:
         blocks += ["### References", board_table(page["references"], ranked=False)]
     for effect in page["effects"]:
         blocks += [f"### What {effect['regulariser']} does", _effect_note(effect), effect_table(effect)]
-    if page["negation"]:
-        blocks += ["### Task negation", _negation_note(page), negation_table(page["negation"])]
+    blocks += further(page)
     if page["notes"]:
         blocks.append("\n".join(f"* {note}" for note in page["notes"]))
     if page["sources"]:
@@ -136,38 +123,22 @@ def board_table(rows: Sequence[Entry], *, ranked: bool = True) -> str:
         if not ranked:
             line = {k: v for k, v in line.items() if k not in ("#", "group", "to first", "scaling")}
         lines.append(line)
-    return _table(lines)
+    return markdown(lines)
 
 
 def effect_table(effect: Mapping[str, Any]) -> str:
     """Operators by fine-tuning methods: accuracy with minus without the regulariser, significant ones bold."""
     at = {(c["operator"], c["method"]): c for c in effect["cells"]}
+    unable = set(map(tuple, effect["inapplicable"]))
     lines = []
     for operator in effect["operators"]:
         line = {"operator": f"`{operator}`"}
         for method in effect["methods"]:
             cell = at.get((operator, method))
-            text = f"{cell['difference']:+.2f}" if cell else DASH
+            text = f"{cell['difference']:+.2f}" if cell else "n/a" if (method, operator) in unable else DASH
             line[method] = f"**{text}**" if cell and cell["significant"] else text
         lines.append(line)
-    return _table(lines)
-
-
-def negation_table(rows: Sequence[Entry]) -> str:
-    """Task negation as a Markdown table."""
-    return _table(
-        [
-            {
-                "row": f"`{row['name']}`",
-                "target accuracy ↓": number(row["target"]),
-                "control accuracy": number(row["control"]),
-                "scaling": row["scaling"],
-                "tasks": row["complete"],
-                "seeds": len(row["seeds"]) or DASH,
-            }
-            for row in rows
-        ]
-    )
+    return markdown(lines)
 
 
 def table_csv(page: Mapping[str, Any]) -> str:
@@ -192,21 +163,4 @@ def _effect_note(effect: Mapping[str, Any]) -> str:
     return (
         f"Accuracy with {effect['regulariser']} minus without it on {effect['backbone']}, in points, paired by image "
         f"and seed. Bold: p < 0.05 after Holm over these {len(effect['cells'])} differences."
-    )
-
-
-def _negation_note(page: Mapping[str, Any]) -> str:
-    first = page["negation"][0]
-    return (
-        f"Each task vector is subtracted; lower target accuracy is better while the control `{page['control']}` keeps "
-        f"95 % of its zero-shot accuracy on validation. Zero-shot: target {number(first['target_zero_shot'])}, "
-        f"control {number(first['control_zero_shot'])}."
-    )
-
-
-def _table(lines: Sequence[Mapping[str, Any]]) -> str:
-    if not lines:
-        return "No rows."
-    return tabulate(
-        [list(line.values()) for line in lines], headers=list(lines[0]), tablefmt="github", disable_numparse=True
     )

@@ -147,8 +147,18 @@ def test_curves_subsets_and_geometry_stand_beside_the_boards():
     assert [(p["tasks"], p["merges"]) for p in curve["points"]] == [(2, 2), (3, 2)]
     row = page["boards"][0]["rows"][0]
     assert (curve["points"][1]["accuracy"], curve["points"][1]["normalised"]) == (row["accuracy"], row["normalised"])
+    markdown = "\n".join(text.suite(page))
+    wanted = ["`att/ties`", *(text.number(point["normalised"]) for point in curve["points"])]
+    assert [c.strip() for c in line_of(markdown, "`att/ties`", "2").split("|")[1:-1]] == wanted
+    assert "Merges behind every figure: 2 of 2, 2 of 3 tasks." in markdown
     assert [x for x, _ in page["curves"][0]["curves"]["att"]] == [0.0, 0.25, 0.5]
     assert any("2 further results merge fewer tasks" in note for note in page["notes"])
+
+
+def line_of(markdown: str, name: str, column: str) -> str:
+    """The line of a table that starts with `name`, in the first table that has the column."""
+    table = markdown[markdown.index(f"| {column}") :] if f"| {column}" in markdown else ""
+    return next(line for line in table.splitlines() if line.startswith(f"| {name}"))
 
 
 def test_post_hoc_disentanglement_and_strengths_have_their_own_views():
@@ -170,6 +180,9 @@ def test_post_hoc_disentanglement_and_strengths_have_their_own_views():
     page = boards.build(*sample.tables())
     (row,) = page["posthoc"]
     mean = sum(r["correct"] / r["total"] for r in linear) / 3
+    own = sum(r["correct"] / r["total"] * e["total"] / e["correct"] for r, e in zip(linear, alone, strict=True)) / 3
+    assert row["normalised"] == tables.percent(own)
+    assert row["normalised_common"] is None  # no plain nonlinear experts here
     assert (row["name"], row["accuracy"]) == ("att/ties", tables.percent(mean))
     (square,) = page["disentanglement"]
     assert (square["error"], square["searched_error"]) == ([[0.0, 0.3], [0.2, 0.8]], 0.325)
@@ -180,6 +193,16 @@ def test_post_hoc_disentanglement_and_strengths_have_their_own_views():
     found = html.page(page)
     for name in ("posthoc", "disentanglement", "lambda"):
         assert found.count(f'id="{name}"') == 1
+    markdown = "\n".join(text.suite(page))
+    assert boards.POSTHOC in markdown
+    plain = page["boards"][0]["rows"][0]["accuracy"]
+    assert [c.strip() for c in line_of(markdown, "`att/ties`", "linearised").split("|")[1:-1]] == [
+        "`att/ties`", text.number(row["accuracy"]), text.interval(row["low"], row["high"]),
+        text.number(row["normalised"]), "–", text.number(plain), "0.3", "3/3", "1",
+    ]  # fmt: skip
+    assert "0.325" in line_of(markdown, "`att`", "mean error")
+    assert "**1**" in line_of(markdown, "**1**", "validation")
+    assert "Seconds of the whole search" in markdown
 
 
 def test_sources_name_machine_and_commits_once():
