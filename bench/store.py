@@ -101,20 +101,6 @@ class Store(Folder):
             for key, table in zip(wanted, pool.map(self._read_table, wanted), strict=True):
                 yield Record.from_table(key, table)
 
-    def headers(self, keys: Iterable[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-        """`(key, {"identity", "metrics", "provenance"})` of finished cells without rows, in the order of keys."""
-
-        def header(key: str) -> dict[str, Any]:
-            try:
-                found = pq.read_schema(pa.BufferReader(self._read(self._record_path(key)))).metadata or {}
-                return dict(json.loads(found[b"bench_cell"]))
-            except (pa.ArrowException, OSError, ValueError, KeyError):
-                return dict(json.loads(self._read_table(key).schema.metadata[b"bench_cell"]))  # says what is wrong
-
-        with ThreadPoolExecutor(8) as pool:
-            wanted = sorted(keys)
-            yield from zip(wanted, pool.map(header, wanted), strict=True)
-
     def tables(self, keys: Iterable[str] | None = None) -> tuple[pa.Table, pa.Table]:
         """`(rows, cells)` of `keys` (default: all that are done), sorted by key, ready for `bench.tables`."""
         stamps = self._stamps()

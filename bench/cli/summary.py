@@ -1,5 +1,6 @@
 """What a store says about a plan, in the few numbers that verbs print. Neither torch nor ray."""
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -68,10 +69,10 @@ def failures(store: Store) -> list[dict[str, Any]]:
 def inapplicable(store: Store, keys: Iterable[str]) -> list[dict[str, Any]]:
     """Finished merges whose operator cannot take the experts: operator, reason and the fine-tuning methods."""
     found: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
-    for _, header in store.headers(keys):
-        identity, reason = header["identity"], header["metrics"].get("not_applicable")
-        if reason:
-            found[identity.get("operator", ""), reason][identity.get("finetuning", "")] = None
+    _, cells = store.tables(keys)
+    for line in cells.filter(pc.match_substring(cells["metrics"], "not_applicable")).to_pylist():
+        identity, metrics = json.loads(line["identity"]), json.loads(line["metrics"])
+        found[identity["operator"], metrics["not_applicable"]][identity["finetuning"]] = None
     return [
         {"operator": operator, "reason": reason, "finetuning": sorted(methods)}
         for (operator, reason), methods in sorted(found.items())
