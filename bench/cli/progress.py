@@ -84,23 +84,27 @@ def status(
     alive, what it does, what is left, and the command that goes on when it is dead. With --grid, also what is missing.
     """
     from bench import heartbeat
-    from bench.cli.summary import by_kind, failures
+    from bench.cli.summary import by_kind, failures, inapplicable
     from bench.store import Store
 
     opened = Store(store, create=False)
     failed, done = failures(opened), opened.done()
+    unable = inapplicable(opened, done)
     runs = [run.facts(done) for run in heartbeat.unfinished(opened, done)]
     kinds = (
         by_kind(select(grid, suite, seeds, methods, operators, backbones, include, store).cells, store) if grid else {}
     )
     if json:
-        print_json({"store": shown(opened.url), "done": len(done), "failed": failed, "kinds": kinds, "runs": runs})
+        counts = {"done": len(done), "failed": failed, "not_applicable": unable, "kinds": kinds, "runs": runs}
+        print_json({"store": shown(opened.url), **counts})
         return
     print(f"store {shown(opened.url)}: {len(done)} cells done, {len(failed)} failed")
     for run in runs:
         _print_run(run)
     for failure in failed:
         print(f"  failed {failure['key']} {failure['cell']}: {failure['error']}")
+    for row in unable:
+        print(f"  not applicable: {row['reason']} ({', '.join(row['finetuning'])})")
     if kinds:
         print(f"grid {grid}, {seeds} seed{'s' if seeds > 1 else ''}")
         _print_kinds(kinds)
