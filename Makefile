@@ -1,5 +1,5 @@
 # Two commands do everything on a machine with Python >= 3.11, make and git: `make demo` and `make test`.
-.PHONY: demo test test-all setup lint bench catalogue pretrain leaderboard clean
+.PHONY: demo test test-slow test-faults setup lint bench catalogue pretrain leaderboard clean
 BIN := .venv/bin
 RUN := OMP_NUM_THREADS=1 PYTHONHASHSEED=0
 
@@ -10,8 +10,11 @@ demo: setup ## eight fine-tuning methods x five operators on the embedded suite,
 test: setup ## everything that is quick
 	@$(RUN) $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
-test-all: setup ## the slow tests too
-	@$(RUN) $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not gpu"
+test-slow: setup ## a browser, Ray, the paper's grid in miniature, simulations
+	@$(RUN) $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "slow and not gpu" --ignore tests/bench/test_faults.py
+
+test-faults: setup ## twenty kills on a two-node Ray cluster; wants a quiet machine
+	@$(RUN) $(BIN)/python -m pytest -q -s -m slow tests/bench/test_faults.py
 
 setup: .venv/.installed
 
