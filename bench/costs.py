@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import cards, images, preflight
+from bench import cards, images, preflight, suites
 from bench.catalogue import Catalogue
 from bench.cells import PUBLISHED, Addition, Cell, Disentangle, Finetune, Imported, Negation, ZeroShot
 from bench.errors import BenchError
@@ -81,10 +81,9 @@ def write(measured: Costs) -> Path:
 
 @dataclass
 class Estimate:
-    """Seconds and bytes of vectors of some cells; `unknown` is how many of them the table says nothing about."""
+    """Seconds of some cells; `unknown` is how many of them the table says nothing about."""
 
     seconds: float = 0.0
-    bytes: int = 0
     unknown: int = 0
 
 
@@ -95,12 +94,10 @@ def estimate(cells: Iterable[Cell], table: dict[str, Costs], catalogue: Catalogu
         total = found.setdefault(cell.kind, Estimate())
         costs = table.get(cell.backbone)
         seconds = seconds_of(cell, costs, catalogue) if costs else None
-        if seconds is None or costs is None:
+        if seconds is None:
             total.unknown += 1
             continue
         total.seconds += seconds
-        if isinstance(cell, Finetune):
-            total.bytes += costs.vector.get(cell.method, 0)
     return found
 
 
@@ -129,6 +126,37 @@ def seconds_of(cell: Cell, costs: Costs, catalogue: Catalogue) -> float | None:
     points = 0 if len(cell.coefficients) == 1 else 1 if tangent else len(cell.coefficients)
     image = costs.derivative if tangent else costs.evaluate
     return image * sum(points * _rows(task, "validation") + _rows(task, "test") for task in tasks)
+
+
+def vectors(cells: Iterable[Cell], table: dict[str, Costs]) -> int:
+    """Bytes of the task vectors of these cells, measured or else as the architecture says."""
+    return sum(vector(cell, table.get(cell.backbone)) for cell in cells if isinstance(cell, Finetune))
+
+
+def vector(cell: Finetune, costs: Costs | None = None) -> int:
+    """Bytes of one task vector; 0 for methods and architectures of which nothing is known.
+
+    float32 of what trains: with width w, blocks L, rank r, 4 L w^2 for `att`, 6 L w r more for the factors of `lora`,
+    and the whole tower for `nonlinear` and `tta` (12 w^2 + 13 w a block; embeddings, norms and projection besides).
+    """
+    if costs is not None and cell.method in costs.vector:
+        return costs.vector[cell.method]
+    config = suites.architecture(suites.backbone(cell.backbone).architecture)
+    vision = config.get("vision_cfg", {})
+    if not isinstance(vision.get("layers"), int):
+        return 0
+    w, blocks, patch = vision["width"], vision["layers"], vision["patch_size"]
+    tokens = (vision["image_size"] // patch) ** 2 + 1
+    block = (4 + 2 * vision.get("mlp_ratio", 4.0)) * w * w + (9 + vision.get("mlp_ratio", 4.0)) * w
+    whole = blocks * block + w * (1 + tokens + config["embed_dim"] + 3 * patch * patch + 4)
+    attention = blocks * 4 * w * w
+    trained = {
+        "nonlinear": whole,
+        "tta": whole,
+        "att": attention,
+        "lora": attention + 6 * blocks * w * cell.recipe.rank,
+    }
+    return 4 * int(trained.get(cell.method, 0))
 
 
 def decoded(cells: Iterable[Cell], sizes: Iterable[int]) -> int:

@@ -38,7 +38,7 @@ def task_of(path: Path, suite: Suite) -> str:
     """The task that a file's path names as releases do: `DTDVal/finetuned.pt`, `clip-vit-base-patch32_dtd`."""
     words = [w for part in path.parts[-3:] for w in (part.partition(".")[0], part.rpartition("_")[2])]
     plain = [ALIASES.get(w.lower(), w.lower()).removesuffix("val") for w in words]
-    found = sorted({task for task in suite.tasks if task in plain})
+    found = sorted({task for task in suite.tasks if task.removesuffix("_tta") in plain})
     if len(found) != 1:
         raise BenchError(
             f"{path}: its path names {' and '.join(found) or 'no task of suite ' + suite.name}; give --task"

@@ -106,10 +106,16 @@ def load(name: str) -> Suite:
     if name not in names():
         raise UnknownName("suite", name, names())
     try:
-        return Suite.model_validate(tomllib.loads((ASSETS / "suites" / f"{name}.toml").read_text(encoding="utf-8")))
+        return Suite.model_validate(_table(name))
     except (tomllib.TOMLDecodeError, ValidationError) as error:
         found = cards.problems(error) if isinstance(error, ValidationError) else error
         raise BenchError(f"suite {name}: {found}; correct {name}.toml") from error
+
+
+def _table(name: str) -> dict[str, Any]:
+    """A suite's file; `like` takes everything that it does not say itself from another suite."""
+    table = tomllib.loads((ASSETS / "suites" / f"{name}.toml").read_text(encoding="utf-8"))
+    return _table(table.pop("like")) | table if "like" in table else table
 
 
 @cache
@@ -134,7 +140,7 @@ def backbone(name: str) -> BackboneCard:
 
 
 def architecture(name: str) -> dict[str, Any]:
-    """An open_clip architecture's configuration, from the file that its package carries; empty for an unknown name."""
+    """An architecture's configuration as open_clip writes it, from its package or ours; empty for an unknown name."""
     path = _configs().get(name)
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path else {}
 
@@ -143,7 +149,7 @@ def architecture(name: str) -> dict[str, Any]:
 def _configs() -> dict[str, Path]:
     spec = find_spec("open_clip")
     folder = Path(spec.origin or "").parent / "model_configs" if spec else Path()
-    return {p.stem: p for p in folder.glob("*.json")}
+    return {p.stem: p for p in (*folder.glob("*.json"), ASSETS / "mini.json")}
 
 
 def _image_size(name: str) -> int:

@@ -63,20 +63,18 @@ def estimates(cells: "Iterable[Cell]", known: "Catalogue", done: set[str]) -> di
     from bench import costs, suites
 
     left = [cell for cell in cells if cell.key not in done]
-    towers = {cell.backbone for cell in left}
+    towers = dict.fromkeys(cell.backbone for cell in left)
     tables = {device: costs.read(device) for device in costs.DEVICES}
-    device = next((d for d in costs.DEVICES if towers and towers <= tables[d].keys()), "")
-    device = device or next((d for d in costs.DEVICES if towers & tables[d].keys()), "")
+    device = next((d for d in costs.DEVICES if towers and towers.keys() <= tables[d].keys()), "")
+    device = device or next((d for d in costs.DEVICES if towers.keys() & tables[d].keys()), "")
     table = tables.get(device, {})
     found = costs.estimate(left, table, known) if device else {}
     return {
         "device": device,
         "name": ", ".join(sorted({table[t].name for t in towers if t in table})),
-        "kinds": {
-            kind: {"hours": round(e.seconds / 3600, 3), "gigabytes": round(e.bytes / 1e9, 3), "unknown": e.unknown}
-            for kind, e in found.items()
-        },
-        "unmeasured": sorted(towers - table.keys()),
+        "kinds": {kind: {"hours": round(e.seconds / 3600, 3), "unknown": e.unknown} for kind, e in found.items()},
+        "unmeasured": [tower for tower in towers if tower not in table],
+        "vectors_gigabytes": round(costs.vectors(left, table) / 1e9, 3),
         "images_gigabytes": round(costs.decoded(left, {suites.backbone(t).image_size for t in towers}) / 1e9, 3),
     }
 
@@ -88,13 +86,18 @@ def lines(found: dict[str, Any]) -> list[str]:
         unit = "GPU-hours" if found["device"] == "cuda" else "CPU-hours"
         said.append(f"what is left, in {unit} of {found['name']} (operators' own arithmetic not counted):")
         for kind, cost in found["kinds"].items():
-            disk = f", {cost['gigabytes']:.3g} GB of task vectors" if cost["gigabytes"] else ""
             unknown = f"; {cost['unknown']} cells not estimated" if cost["unknown"] else ""
-            said.append(f"  {kind}: {cost['hours']:.3g}{disk}{unknown}")
+            said.append(f"  {kind}: {cost['hours']:.3g}{unknown}")
     for tower in found["unmeasured"]:
         said.append(
-            f"no costs of {tower} here: run `bench calibrate --backbone {tower}` on the machine that will run it"
+            f"no hours for {tower}: run `bench calibrate --backbone {tower} --device cuda` (or cpu) on a machine that "
+            "will run it"
         )
-    if found["images_gigabytes"] >= 0.01:
-        said.append(f"decoded images: {found['images_gigabytes']:.3g} GB")
+    disk = [
+        f"{found[f'{what}_gigabytes']:.3g} GB of {text}"
+        for what, text in (("vectors", "task vectors"), ("images", "decoded images"))
+        if found[f"{what}_gigabytes"] >= 0.01
+    ]
+    if disk:
+        said.append(f"disk: {', '.join(disk)}")
     return said

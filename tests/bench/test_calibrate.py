@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench import calibrate, catalogue, costs, suites
+from bench.cells import Finetune
 from bench.cli.app import call
 from bench.costs import Costs
 from bench.errors import BenchError
@@ -79,11 +80,33 @@ def test_what_was_not_measured_is_counted_apart() -> None:
     found = cells("demo", "att")
     everything = [cell for kind in found.values() for cell in kind]
     estimate = costs.estimate(everything, {"mini": TABLE}, KNOWN)
-    assert (estimate["expert"].unknown, estimate["expert"].seconds, estimate["expert"].bytes) == (8, 0.0, 0)
+    assert (estimate["expert"].unknown, estimate["expert"].seconds) == (8, 0.0)
     assert estimate["addition"].unknown == 0
     assert costs.estimate(everything, {}, KNOWN)["addition"].unknown == 2
     some = [cell for kind in cells("demo", "tta").values() for cell in kind]
-    assert costs.estimate(some, {"mini": TABLE}, KNOWN)["expert"].bytes == 8 * 2000
+    assert costs.vectors(some, {"mini": TABLE}) == 8 * 2000
+
+
+@pytest.mark.parametrize(("name", "parameters"), [("mini", None), ("ViT-B-32", 87_849_216), ("ViT-L-14", 303_966_208)])
+def test_task_vectors_are_what_the_architecture_says(name: str, parameters: int | None) -> None:
+    suite = suites.load("mini8" if name == "mini" else "vision8")
+    experts = [
+        cell
+        for cell in plan(suite, grid("demo"), KNOWN, operators=("average",), backbones=(name,))
+        if isinstance(cell, Finetune)
+    ]
+    bytes_ = {cell.method: costs.vector(cell) for cell in experts}
+    if parameters is None:
+        from bench import backbone
+
+        pretrained = backbone.load("mini", ()).pretrained
+        parameters = sum(p.numel() for p in pretrained.values())
+        trained = [n for n in pretrained if n.endswith(("in_proj_weight", "out_proj.weight"))]
+        assert bytes_["att"] == 4 * sum(pretrained[n].numel() for n in trained)
+        rank = next(cell.recipe.rank for cell in experts if cell.method == "lora")
+        assert bytes_["lora"] - bytes_["att"] == 4 * rank * sum(sum(pretrained[n].shape) for n in trained)
+    assert bytes_["nonlinear"] == bytes_["tta"] == 4 * parameters
+    assert costs.vectors(experts, {}) == sum(costs.vector(cell) for cell in experts)
 
 
 def test_decoded_images_are_bytes_of_all_splits_that_are_read() -> None:
@@ -108,7 +131,7 @@ def test_the_table_survives_a_round_trip_and_damage_is_one_line() -> None:
 def test_plan_says_what_to_run_and_then_the_hours(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     words = ["plan", "--grid", "demo", "--methods", "tta", "--store", str(tmp_path / "store")]
     assert call(words) == 0
-    assert "run `bench calibrate --backbone mini`" in capsys.readouterr().out
+    assert "run `bench calibrate --backbone mini --device cuda` (or cpu)" in capsys.readouterr().out
     costs.write(TABLE)
     assert call(words) == 0
     out = capsys.readouterr().out
