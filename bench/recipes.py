@@ -1,10 +1,11 @@
 """Recipes: the numbers of one fine-tuning run as a frozen value. No torch here, so plans and tables can read them."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
-from bench.errors import BenchError
+from bench.errors import BenchError, UnknownName
 
 Form = Literal["frobenius", "squared"]
 Precision = Literal["float32", "bfloat16"]
@@ -95,6 +96,25 @@ class Recipe:
             unread |= {"rank", "alpha"}
         defaults: dict[str, Any] = {f.name: f.default for f in fields(self) if f.name in unread}
         return replace(self, **defaults)
+
+
+def parse(given: Iterable[str]) -> tuple[tuple[str, Any], ...]:
+    """`["form=squared", "clip=0.5"]` -> (("form", "squared"), ("clip", 0.5)), checked; the last of a name counts."""
+    kinds = {f.name: f.type for f in fields(Recipe)}
+    found: dict[str, Any] = {}
+    for text in given:
+        name, _, value = text.partition("=")
+        if name not in kinds or name == "betas":
+            raise UnknownName("recipe option", name, [kind for kind in kinds if kind != "betas"])
+        try:
+            found[name] = {"int": int, "float": float}.get(str(getattr(kinds[name], "__name__", "")), str)(
+                value.strip()
+            )
+        except ValueError:
+            raise BenchError(f"--recipe {text}: {name} takes a number") from None
+    usual: dict[str, Any] = {"steps": max(1, found.get("warmup_steps", 0) + 1), "batch_size": 1, "lr": 1.0}
+    Recipe(**usual | found)
+    return tuple(found.items())
 
 
 def _whole(value: object) -> bool:

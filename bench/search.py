@@ -33,16 +33,18 @@ class Trial:
     finetuning: str
     option: str
     value: float
-    fixed: tuple[tuple[str, float], ...] = ()
+    fixed: tuple[tuple[str, Any], ...] = ()
 
 
-def learning_rates(suite: Suite, methods: Iterable[str] = METHODS) -> list[Trial]:
-    """Stage 1: the suite's declared learning rates for every plain method."""
-    return [Trial(method, "lr", value) for method in methods for value in declared(suite, "lr")]
+def learning_rates(
+    suite: Suite, fixed: tuple[tuple[str, Any], ...] = (), methods: Iterable[str] = METHODS
+) -> list[Trial]:
+    """Stage 1: the suite's declared learning rates for every plain method; `fixed` are other values of the recipe."""
+    return [Trial(method, "lr", value, fixed) for method in methods for value in declared(suite, "lr")]
 
 
 def strengths(
-    suite: Suite, chosen: dict[str, dict[str, float]], regularizer: str, methods: Iterable[str] = METHODS
+    suite: Suite, chosen: dict[str, dict[str, Any]], regularizer: str, methods: Iterable[str] = METHODS
 ) -> list[Trial]:
     """Stage 2: the declared strengths of a regulariser, each method at the learning rate chosen for it without one."""
     return [
@@ -61,11 +63,11 @@ def declared(suite: Suite, option: str) -> tuple[float, ...]:
     return tuple(sorted(suite.search[option]))
 
 
-def plan(suite: Suite, trial: Trial, catalogue: Catalogue, seed: int = 0) -> list[Cell]:
+def plan(suite: Suite, trial: Trial, catalogue: Catalogue, seed: int = 0, backbones: Iterable[str] = ()) -> list[Cell]:
     """The experts of a trial and their task-arithmetic merge, which comes last."""
     overrides = (*trial.fixed, (trial.option, trial.value))
     chosen = Grid("search", (trial.finetuning,), (CRITERION,), suite=suite.name, recipe=overrides)
-    return grid.plan(suite, chosen, catalogue, seeds=(seed,))
+    return grid.plan(suite, chosen, catalogue, seeds=(seed,), backbones=backbones)
 
 
 def outcome(trial: Trial, records: Sequence[Record]) -> dict[str, Any]:
@@ -93,9 +95,9 @@ def outcome(trial: Trial, records: Sequence[Record]) -> dict[str, Any]:
     }
 
 
-def choose(outcomes: Sequence[dict[str, Any]]) -> dict[str, dict[str, float]]:
+def choose(outcomes: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     """By fine-tuning method, the values that won: best merged validation accuracy, ties to the smaller value."""
-    chosen: dict[str, dict[str, float]] = {}
+    chosen: dict[str, dict[str, Any]] = {}
     for name in dict.fromkeys(o["finetuning"] for o in outcomes):
         best = max(
             sorted((o for o in outcomes if o["finetuning"] == name), key=lambda o: o["value"]),
@@ -110,7 +112,7 @@ def path(suite: str) -> Path:
     return suites.ASSETS / "suites" / f"{suite}.search.json"
 
 
-def write(suite: str, outcomes: Sequence[dict[str, Any]], chosen: dict[str, dict[str, float]], where: Path) -> None:
+def write(suite: str, outcomes: Sequence[dict[str, Any]], chosen: dict[str, dict[str, Any]], where: Path) -> None:
     """Keep every trial and the choice."""
     found = {"criterion": f"mean validation accuracy of {CRITERION}", "trials": list(outcomes), "chosen": chosen}
     where.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")

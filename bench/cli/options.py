@@ -6,7 +6,7 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,6 +31,12 @@ OperatorsOption = Annotated[
     list[str] | None, typer.Option("--operators", help="Merging operators, e.g. ties,tsv_m (replaces the grid's).")
 ]
 BackbonesOption = Annotated[list[str] | None, typer.Option("--backbones", help="Backbones (replaces the suite's).")]
+RecipeOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--recipe", help="NAME=VALUE of the recipe for all experts: form=squared, clip=0.5, augment=none, ..."
+    ),
+]
 IncludeOption = Annotated[
     list[str] | None,
     typer.Option("--include", help="Python file with a method of yours. It is executed, so read it first."),
@@ -57,16 +63,20 @@ def select(
     backbones: Iterable[str] | None,
     include: Iterable[str] | None,
     store: str = "",
+    recipe: Iterable[str] | None = None,
 ) -> Selection:
     """Plan the cells. Raises `UnknownName` with the nearest name for anything that does not exist.
 
+    `recipe` changes how all experts are trained: such experts are other cells, and tables give them lines of their own.
     Methods such as `nonlinear:fusionbench` mean the published experts that `bench import` put into `store`.
     """
     from bench import grid as grids
     from bench import suites
     from bench.cells import PUBLISHED
+    from bench.recipes import parse
 
     chosen = grids.grid(grid)
+    chosen = replace(chosen, recipe=(*chosen.recipe, *parse(recipe or ())))
     named = suite or chosen.suite
     cells = grids.plan(
         suites.load(named),

@@ -14,6 +14,7 @@ from bench.cli.options import (
     JsonOption,
     MethodsOption,
     OperatorsOption,
+    RecipeOption,
     SeedsOption,
     StoreOption,
     SuiteOption,
@@ -39,6 +40,7 @@ def plan(
     methods: MethodsOption = None,
     operators: OperatorsOption = None,
     backbones: BackbonesOption = None,
+    recipe: RecipeOption = None,
     include: IncludeOption = None,
     store: StoreOption = STORE,
     json: JsonOption = False,
@@ -52,7 +54,7 @@ def plan(
     from bench.cli.calibrate import estimates, lines
     from bench.cli.summary import by_kind, done_in
 
-    chosen = select(grid, suite, seeds, methods, operators, backbones, include, store)
+    chosen = select(grid, suite, seeds, methods, operators, backbones, include, store, recipe)
     kinds = by_kind(chosen.cells, store)
     missing = preflight.missing(suites.load(chosen.suite), chosen.cells)
     costs = estimates(chosen.cells, catalogue(include), done_in(store))
@@ -74,6 +76,7 @@ def status(
     methods: MethodsOption = None,
     operators: OperatorsOption = None,
     backbones: BackbonesOption = None,
+    recipe: RecipeOption = None,
     include: IncludeOption = None,
     store: StoreOption = STORE,
     json: JsonOption = False,
@@ -91,9 +94,8 @@ def status(
     failed, done = failures(opened), opened.done()
     unable = inapplicable(opened, done)
     runs = [run.facts(done) for run in heartbeat.unfinished(opened, done)]
-    kinds = (
-        by_kind(select(grid, suite, seeds, methods, operators, backbones, include, store).cells, store) if grid else {}
-    )
+    cells = select(grid, suite, seeds, methods, operators, backbones, include, store, recipe).cells if grid else []
+    kinds = by_kind(cells, store)
     if json:
         counts = {"done": len(done), "failed": failed, "not_applicable": unable, "kinds": kinds, "runs": runs}
         print_json({"store": shown(opened.url), **counts})

@@ -15,6 +15,7 @@ from bench.cli.options import (
     JsonOption,
     MethodsOption,
     OperatorsOption,
+    RecipeOption,
     SeedsOption,
     StoreOption,
     SuiteOption,
@@ -61,6 +62,7 @@ def run(
     methods: MethodsOption = None,
     operators: OperatorsOption = None,
     backbones: BackbonesOption = None,
+    recipe: RecipeOption = None,
     include: IncludeOption = None,
     store: StoreOption = STORE,
     local: LocalOption = False,
@@ -80,7 +82,7 @@ def run(
     """
     from bench.driver import Workers
 
-    chosen = select(grid, suite, seeds, methods, operators, backbones, include, store)
+    chosen = select(grid, suite, seeds, methods, operators, backbones, include, store, recipe)
     asked = Workers(workers, device, gpu_fraction, address, cell_timeout=cell_timeout)
     about = {"grid": grid, "suite": chosen.suite}
     return _execute(

@@ -5,8 +5,26 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli.options import STORE, JsonOption, StoreOption, print_json, print_table
-from bench.cli.run import LocalOption, WorkersOption, execute
+from bench.cli.options import (
+    STORE,
+    BackbonesOption,
+    JsonOption,
+    RecipeOption,
+    StoreOption,
+    names,
+    print_json,
+    print_table,
+)
+from bench.cli.run import (
+    AddressOption,
+    DeviceOption,
+    FractionOption,
+    LocalOption,
+    RuntimeOption,
+    WorkersOption,
+    execute,
+)
+from bench.runtime import parse
 
 
 def register(app: typer.Typer) -> None:
@@ -17,32 +35,42 @@ def register(app: typer.Typer) -> None:
 def search(
     suite: Annotated[str, typer.Option("--suite", help="Suite whose declared values are tried.")] = "mini8",
     regularizer: Annotated[str, typer.Option("--regularizer", help="Whose strength is searched.")] = "orthoreg",
+    backbones: BackbonesOption = None,
+    recipe: RecipeOption = None,
     store: StoreOption = STORE,
     local: LocalOption = False,
     workers: WorkersOption = 0,
+    address: AddressOption = "",
+    device: DeviceOption = "cpu",
+    gpu_fraction: FractionOption = 0.0,
+    runtime: RuntimeOption = None,
     out: Annotated[str, typer.Option("--out", help="File to write; default: the suite's own.")] = "",
     json: JsonOption = False,
 ) -> int:
     """Choose a suite's learning rates and strength.
 
-    On validation, by one criterion for all methods; every trial is kept with what it gave and what it cost.
+    On validation, by one criterion for all methods; every trial is kept with what it gave and what it cost. Values are
+    the suite's for all of its backbones, whichever were searched.
     """
     from pathlib import Path
 
     from bench import catalogue, search, suites
     from bench.driver import Workers
+    from bench.recipes import parse as parse_recipe
 
     chosen_suite, known = suites.load(suite), catalogue.load()
+    fixed, some = parse_recipe(recipe or ()), names(backbones)
+    asked = Workers(workers, device, gpu_fraction, address)
     outcomes: list[dict[str, Any]] = []
     chosen: dict[str, dict[str, float]] = {}
     for stage in (1, 2):
         if stage == 1:
-            trials = search.learning_rates(chosen_suite)
+            trials = search.learning_rates(chosen_suite, fixed)
         else:
             trials = search.strengths(chosen_suite, chosen, regularizer)
-        plans = {trial: search.plan(chosen_suite, trial, known) for trial in trials}
+        plans = {trial: search.plan(chosen_suite, trial, known, backbones=some) for trial in trials}
         cells = list({cell.key: cell for plan in plans.values() for cell in plan}.values())
-        state, opened = execute(cells, store, Workers(workers), (), local)
+        state, opened = execute(cells, store, asked, (), local, parse(runtime))
         if state.failed or state.blocked:
             print("some trials failed; nothing is chosen, the same command tries them again", file=sys.stderr)
             return 1
