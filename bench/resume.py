@@ -29,13 +29,15 @@ class FileCheckpoint:
     """A `bench.finetune.Checkpoint` in one safetensors file, replaced as a whole.
 
     A state is written at most every `seconds`, and only after a multiple of `every` steps. Name the file after the
-    cell's key, which says all that a run depends on; `discard` it once the record of the expert is stored.
+    cell's key, which says all that a run depends on, except for the code: a state that another `made_by` (version of
+    the code and its libraries) left is passed over, so that no expert is half of one and half of the other. `discard`
+    it once the record of the expert is stored.
     """
 
-    def __init__(self, path: Path, *, every: int = 1, seconds: float = 0.0) -> None:
+    def __init__(self, path: Path, *, every: int = 1, seconds: float = 0.0, made_by: str = "") -> None:
         if every < 1:
             raise BenchError(f"checkpoint every {every} steps is impossible; give at least 1")
-        self.path, self.every, self.seconds = path, every, seconds
+        self.path, self.every, self.seconds, self.made_by = path, every, seconds, made_by
         self.resumed_at = 0
         """Steps that were done when this run began; 0 when it began at the beginning."""
         self.before = 0.0, 0.0
@@ -44,15 +46,18 @@ class FileCheckpoint:
         self._written = self._began[0]
 
     def load(self) -> "dict[str, Tensor] | None":
-        """The last state, or None before the first; BenchError for a file that cannot be read."""
+        """The last state, or None before the first or after other code's; BenchError for a file that cannot be read."""
         if not self.path.is_file():
             return None
         from safetensors import SafetensorError, safe_open
 
         try:
             with safe_open(self.path, framework="pt") as file:
+                about = file.metadata() or {}
+                if about.get("made_by", "") != self.made_by:
+                    return None
                 state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-                wall, cpu = json.loads((file.metadata() or {}).get("seconds", "[0, 0]"))
+            wall, cpu = json.loads(about.get("seconds", "[0, 0]"))
             self.before = float(wall), float(cpu)
             self.resumed_at = int(state["step"])
         except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
@@ -67,7 +72,8 @@ class FileCheckpoint:
         from safetensors.torch import save_file
 
         spent = [now - then for now, then in zip((time.monotonic(), time.process_time()), self._began, strict=True)]
-        about = {"seconds": json.dumps([a + b for a, b in zip(self.before, spent, strict=True)])}
+        total = [a + b for a, b in zip(self.before, spent, strict=True)]
+        about = {"seconds": json.dumps(total), "made_by": self.made_by}
         scratch = self.path.with_name(f".{self.path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)

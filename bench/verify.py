@@ -7,6 +7,7 @@ between machines without any image changing sides and are only mentioned, except
 """
 
 import json
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ from bench.run import Session
 from bench.runtime import Runtime
 from bench.store import Store
 from methods.regularizers import REGULARIZERS
+
+KEY = re.compile(r"[0-9a-f]{4,20}")
 
 MADE_WITH = ("torch", "machine", "device", "commit")
 """What of a record's provenance is shown when a cell comes out different."""
@@ -76,7 +79,7 @@ class Verdict:
         """The verdict in one line."""
         beside = [f"metrics differ: {', '.join(self.metrics)}"] if self.metrics else []
         if self.same:
-            said = [f"{self.images:,} test images", f"{self.seconds:.1f} s", *beside]
+            said = [f"{self.images:,} test images" if self.images else "metrics", f"{self.seconds:.1f} s", *beside]
             return f"same     {self.cell} ({self.key}): {', '.join(said)}"
         said = [c.text for c in self.changes if c.split == "test"]
         swept = sum(c.split == "validation" for c in self.changes)
@@ -111,12 +114,17 @@ class Recorded:
         return cls(where, suite, rows, cells, store)
 
     def keys(self, name: str, seeds: Sequence[int] = ()) -> list[str]:
-        """Cells of the row `name` (all its seeds by default), or of the one cell that has this key.
+        """Cells of the row `name`, all its seeds by default; or the cell whose key begins with `name`.
 
         UnknownName with the nearest row; BenchError for a seed that was not measured.
         """
-        if name in set(self.cells["key"].to_pylist()):
-            return [name]
+        if KEY.fullmatch(name):
+            found = [key for key in self.cells["key"].to_pylist() if key.startswith(name)]
+            if len(found) != 1:
+                raise BenchError(
+                    f"{len(found)} cells in {self.where} have a key that begins with {name}; give all of it"
+                )
+            return found
         line = tables.collect(self.rows, self.cells, self.suite or None).find(name)
         unmeasured = sorted(set(seeds) - set(line.seeds)) if line.seeds != (-1,) else []
         if unmeasured:
@@ -252,9 +260,14 @@ def _cell(record: Record, registry: Registry) -> Cell:
 
 
 def _version(cell: Cell, registry: Registry) -> int | None:
+    """The version that this code has of what the cell computes; BenchError when it does not have it at all."""
     if isinstance(cell, Addition):
+        if cell.operator.split("~")[0].split("@")[0] not in registry.operators:
+            raise BenchError(f"{cell.label}: operator {cell.operator} is not here; give its file with --include")
         return registry.operator(cell.operator).version
-    if isinstance(cell, Finetune) and cell.method in registry.finetuning:
+    if isinstance(cell, Finetune):
+        if cell.method not in registry.finetuning:
+            raise BenchError(f"{cell.label}: method {cell.method} is not here; give its file with --include")
         own = registry.finetuning[cell.method].version
         return own + 1000 * REGULARIZERS[cell.regularizer].version if cell.regularizer else own
     return getattr(type(cell), "version", None)

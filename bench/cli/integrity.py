@@ -63,8 +63,8 @@ def gc(
     """List or remove files that no record needs.
 
     Task vectors of cells that were never finished, temporaries of killed writers, training states and failures of cells
-    that are done. Without --delete this only lists them. What is younger than --older-than stays, because a running
-    driver may be writing it.
+    that are done, signs of runs that are over. Without --delete this only lists them. What is younger than --older-than
+    or than a living run stays, because its driver may be about to need it.
     """
     from bench import garbage
     from bench.store import Store
@@ -88,7 +88,7 @@ def gc(
     else:
         print(f"{total} that no record needs" + ("; `bench results gc --delete` removes them" if found.old else ""))
     if found.young:
-        print(f"{found.young} younger than {older_than:g} h stay: a running driver may be writing them")
+        print(f"{found.young} younger than {older_than:g} h stay: a running driver may need them")
 
 
 def size(count: int) -> str:

@@ -101,7 +101,7 @@ def test_the_verb_lists_first_and_deletes_when_told(local, capsys, monkeypatch):
     assert store.files() == before
     assert call(["results", "gc", "--delete"]) == 0
     assert capsys.readouterr().out == (
-        f"removed 0 files, 0 B\n{len(expected)} younger than 24 h stay: a running driver may be writing them\n"
+        f"removed 0 files, 0 B\n{len(expected)} younger than 24 h stay: a running driver may need them\n"
     )
     assert store.files() == before
     assert call(["results", "gc", "--older-than", "0", "--delete", "--json"]) == 0

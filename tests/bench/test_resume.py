@@ -64,6 +64,17 @@ def test_a_state_is_written_only_so_often(tmp_path, monkeypatch):
     assert (third.resumed_at, third.before) == (5, (221.0, 110.5))
 
 
+def test_a_state_of_other_code_is_passed_over(tmp_path):
+    path = tmp_path / "key"
+    FileCheckpoint(path, made_by="bench a").save({"step": torch.tensor(4)})
+    other = FileCheckpoint(path, made_by="bench b")
+    assert other.load() is None
+    assert other.resumed_at == 0
+    assert int(FileCheckpoint(path, made_by="bench a").load()["step"]) == 4
+    other.save({"step": torch.tensor(1)})
+    assert FileCheckpoint(path, made_by="bench a").load() is None
+
+
 def test_a_state_that_cannot_be_removed_is_no_error(tmp_path):
     (tmp_path / "key").mkdir()
     FileCheckpoint(tmp_path / "key").discard()

@@ -146,13 +146,19 @@ def test_a_record_under_another_name_and_one_of_another_version(store):
     Store(store).write(Record(cell.key, cell.identity, older.rows, older.metrics, older.provenance))
     with pytest.raises(BenchError, match="was measured by version 99 of its method, here is version"):
         list(verify(Recorded.open(str(store)), [cell.key]))
+    cell = from_identity({**record.identity, "operator": "quorum"})
+    Store(store).write(Record(cell.key, cell.identity, older.rows, older.metrics, older.provenance))
+    with pytest.raises(BenchError, match="quorum seed 0: operator quorum is not here; give its file with --include"):
+        list(verify(Recorded.open(str(store)), [cell.key]))
 
 
 def test_rows_seeds_and_keys(measured):
     recorded = Recorded.open(str(measured))
     assert len(recorded.keys("nonlinear/expert")) == 2
     (zero,) = recorded.keys("zero-shot", [0])
-    assert recorded.keys(zero) == [zero]
+    assert recorded.keys(zero) == recorded.keys(zero[:8]) == [zero]
+    with pytest.raises(BenchError, match=r"0 cells in .* have a key that begins with 00ff00ff; give all of it"):
+        recorded.keys("00ff00ff")
     with pytest.raises(UnknownName, match="no row named 'nonlinear/task_arithmetc'; did you mean"):
         recorded.keys("nonlinear/task_arithmetc")
     with pytest.raises(BenchError, match=r"has no seed 3 in .*; it has 0$"):
