@@ -181,11 +181,7 @@ def export(chosen: Model, base: Backbone, out: Path, form: str, store: Store) ->
     added = {name: chosen.scaling * t for name, t in chosen.vector.items()}
     if form == "vector":
         data = weights.dump(added, None, {"key": chosen.cell.key, "row": chosen.name, "backbone": base.card.name})
-        try:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            out.write_bytes(data)
-        except OSError as error:
-            raise DataError(f"cannot write {out}: {error.strerror}; free space or name another place") from error
+        checkpoints.write_whole(out, data)
         return weights.sha256(data)
     if chosen.tangent:
         raise BenchError(

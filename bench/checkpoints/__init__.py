@@ -1,6 +1,6 @@
 """Third-party checkpoints: published experts in, merged models out, nothing in a file ever executed."""
 
-from bench.checkpoints.exporting import About, export_hf, export_open_clip, model_card
+from bench.checkpoints.exporting import About, export_hf, export_open_clip, model_card, write_whole
 from bench.checkpoints.importing import FAMILIES, Imported, file_hash, import_expert, task_vector
 
 __all__ = [
@@ -13,4 +13,5 @@ __all__ = [
     "import_expert",
     "model_card",
     "task_vector",
+    "write_whole",
 ]

@@ -92,8 +92,8 @@ def export_hf(
         if about is not None:
             _write(scratch / "README.md", model_card(about, {"model.safetensors": digest}))
         scratch.rename(out)
-    except OSError as error:
-        raise _unwritable(out, error) from error
+    except (OSError, DataError) as error:
+        raise _unwritable(out, error.__cause__ or error) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return digest
@@ -161,6 +161,20 @@ def _cell(text: str) -> str:
     return " ".join(str(text).split()).replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
 
 
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file that appears whole or not at all; DataError when it cannot be written."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        scratch.write_bytes(data)
+        os.replace(scratch, path)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            scratch.unlink()
+
+
 def _save(tensors: Mapping[str, Tensor], out: Path) -> None:
     scratch = out.with_name(f".{out.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
     try:
@@ -176,17 +190,9 @@ def _save(tensors: Mapping[str, Tensor], out: Path) -> None:
 
 
 def _write(path: Path, text: str) -> None:
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        scratch.write_text(text, encoding="utf-8")
-        os.replace(scratch, path)
-    except OSError as error:
-        raise _unwritable(path, error) from error
-    finally:
-        with contextlib.suppress(OSError):
-            scratch.unlink()
+    write_whole(path, text.encode())
 
 
-def _unwritable(path: Path, error: Exception) -> DataError:
+def _unwritable(path: Path, error: BaseException) -> DataError:
     reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:120]
     return DataError(f"cannot write {path}: {reason}; free space or name another place")

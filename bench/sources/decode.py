@@ -166,7 +166,7 @@ def _fill(
     known = _resume(part, plan, len(header), stride)
     need = (total - len(known)) * stride
     if shutil.disk_usage(part).free < need:
-        raise OSError(28, f"{need / 2**30:.1f} GiB are needed")
+        raise OSError(28, f"{need / 2**20:,.0f} MiB are needed")
     with (part / "pixels.npy").open("r+b") as out, (part / "rows.txt").open("a", encoding="utf-8") as names:
         out.write(header)
         out.seek(len(header) + len(known) * stride)

@@ -159,6 +159,27 @@ def test_export_refuses_what_it_cannot_do_well(tmp_path: Path) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "there"]
 
 
+def test_a_disk_that_fills_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = towers.visual(towers.clip())
+
+    def half(tensors: object, path: Path, metadata: object) -> None:
+        path.write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    def half_bytes(self: Path, data: bytes) -> None:
+        self.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(safetensors.torch, "save_file", half)
+    for export, name in ((checkpoints.export_open_clip, "m.safetensors"), (checkpoints.export_hf, "hf")):
+        with pytest.raises(DataError, match=f"cannot write {tmp_path / name}: No space left on device; free space"):
+            export(params, tmp_path / name)
+    monkeypatch.setattr(Path, "write_bytes", half_bytes)
+    with pytest.raises(DataError, match=r"v\.safetensors: No space left on device"):
+        checkpoints.write_whole(tmp_path / "v.safetensors", b"whole")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_model_card_lists_results_and_hashes_and_escapes(tmp_path: Path) -> None:
     about = checkpoints.About(
         title="Merged <b>eight</b>\ntasks",

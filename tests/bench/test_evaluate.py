@@ -65,6 +65,34 @@ def test_sweep_in_place_equals_rebuilt_models(base: Backbone, pictures: Images) 
         assert right.tolist() == expected.tolist()
 
 
+@pytest.mark.parametrize("scaling", SCALINGS)
+def test_the_features_of_both_sweeps_are_those_of_rebuilt_models(
+    base: Backbone, pictures: Images, scaling: float
+) -> None:
+    """Directions of features to 1e-5: the weights in place against open_clip, one derivative against one each."""
+    merged, pixels = update(base, 0.5), base.normalise(torch.from_numpy(pictures.pixels))
+    unit = torch.nn.functional.normalize
+    model = backbone._create(base.card).eval()
+    state = {n: p + scaling * merged[n] if n in merged else p for n, p in base.pretrained.items()}
+    model.visual.load_state_dict(state, strict=False)
+    with torch.no_grad():
+        found = base.tower(Scaled(base.pretrained, merged).at(scaling), pixels)
+        torch.testing.assert_close(unit(found), model.encode_image(pixels, normalize=True), rtol=0, atol=1e-5)
+        f0, jvp = base.tower.dual(base.pretrained, merged, pixels)
+        own, derivative = base.tower.dual(base.pretrained, {n: scaling * t for n, t in merged.items()}, pixels)
+        torch.testing.assert_close(unit(f0 + scaling * jvp), unit(own + derivative), rtol=0, atol=1e-5)
+        if scaling:
+            assert (unit(f0) - unit(f0 + scaling * jvp)).abs().max() > 1e-3
+
+
+def test_a_tangent_model_without_update_is_the_pretrained_model(base: Backbone, pictures: Images) -> None:
+    pixels = base.normalise(torch.from_numpy(pictures.pixels))
+    nothing = {name: torch.zeros_like(p) for name, p in base.pretrained.items()}
+    with torch.no_grad():
+        value, derivative = base.tower.dual(base.pretrained, nothing, pixels)
+        assert torch.equal(value + derivative, base.tower(base.pretrained, pixels))
+
+
 def test_coefficient_zero_is_evaluated_once(base: Backbone, pictures: Images, monkeypatch: pytest.MonkeyPatch) -> None:
     """The pretrained model's answers are those of coefficient 0, and serve the next sweep too."""
     head, evaluator = base.heads["digits"], Evaluator(base, batch_size=32)

@@ -123,7 +123,7 @@ def test_a_full_disk_is_one_line_and_keeps_what_was_done(tmp_path: Path, monkeyp
     task = fill(tmp_path / "data")
     usage = type("Usage", (), {"free": 1000})
     monkeypatch.setattr(decode.shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(DataError, match=r"cannot write .*0\.0 GiB are needed.*it resumes"):
+    with pytest.raises(DataError, match=r"cannot write .*0 MiB are needed.*it resumes"):
         decode.build(task, "test", 8, tmp_path / "cache", root=tmp_path / "data")
     monkeypatch.undo()
     file = tmp_path / "file"
