@@ -7,17 +7,19 @@ what catches a leaked or re-shuffled test split.
 
 import hashlib
 import json
-import tomllib
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from bench import documents
 from bench.errors import DataError, UnknownName
 
 Split = Literal["train", "validation", "test"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Part = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
+"""A name that becomes part of a path."""
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
 
@@ -52,7 +54,7 @@ class Download(Card):
     """
 
     kind: str
-    validation: str = ""
+    validation: Annotated[str, Field(pattern=r"^(\w[\w.-]*)?$")] = ""
     labels: tuple[str, ...] = ()
     match: Literal["name", "position"] = "name"
     sha256: dict[Split, Sha256] = {}
@@ -66,14 +68,14 @@ class Hub(Download):
     """
 
     kind: Literal["hub"]
-    repo: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")]
+    repo: Annotated[str, Field(pattern=r"^\w[\w.-]*/\w[\w.-]*$")]
     revision: Annotated[str, Field(pattern=r"^([0-9a-f]{40})?$")] = ""
-    config: str = "default"
+    config: Part = "default"
     files: Annotated[str, Field(pattern=r"^([\w{*-][\w{}*.-]*/)*[\w{}*.-]*$")] = ""
     image_column: str = "image"
     label_column: str = "label"
-    train: str = "train"
-    test: str = "test"
+    train: Part = "train"
+    test: Part = "test"
 
 
 class Folder(Download):
@@ -154,19 +156,20 @@ def load(name: str) -> DatasetCard:
 def read(path: Path) -> DatasetCard:
     """Read one card from a file. All problems come in one message."""
     try:
-        card = DatasetCard.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"{path.name}: not valid TOML ({error}); correct the card") from error
+        card = DatasetCard.model_validate(documents.read_toml(path))
     except ValidationError as error:
         raise DataError(f"{path.name}: {problems(error)}; correct the card") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path.name}: not valid TOML ({error}); correct the card") from error
     if card.name != path.stem:
         raise DataError(f"{path.name}: the card calls itself {card.name!r}; file name and name must agree")
     return card
 
 
 def problems(error: ValidationError) -> str:
-    """pydantic's findings on one line."""
+    """pydantic's findings on one line of bearable length."""
     found = [
         f"{'.'.join(map(str, e['loc'])) or 'card'}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()
     ]
-    return f"{len(found)} problem(s): " + "; ".join(found)
+    text = " ".join(f"{len(found)} problem(s): {'; '.join(found)}".split())
+    return text if len(text) <= 2000 else f"{text[:2000]}..."

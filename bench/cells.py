@@ -268,13 +268,21 @@ def canonical(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def from_identity(identity: dict[str, Any]) -> Cell:
-    """The cell that has this identity; refuses one written by another key version."""
-    known = KINDS.get(identity.get("kind", ""))
-    if known is None or identity.get("key_version") != KEY_VERSION:
-        kind, version = identity.get("kind"), identity.get("key_version")
+def from_identity(identity: Any, key: str = "") -> Cell:
+    """The cell that has this identity, and this key if one is given; refuses one written by another key version."""
+    found = identity if isinstance(identity, dict) else {}
+    kind, version = found.get("kind"), found.get("key_version")
+    known = KINDS.get(kind) if isinstance(kind, str) else None
+    if known is None or version != KEY_VERSION:
         raise BenchError(f"cell of kind {kind!r}, key version {version!r} is unknown here; use the bench that wrote it")
-    return known(**{f.name: _frozen(f.name, identity[f.name]) for f in fields(known)})
+    try:
+        cell = known(**{f.name: _frozen(f.name, found[f.name]) for f in fields(known)})
+        damaged = cell.key != key if key else False
+    except (KeyError, TypeError, ValueError, AttributeError):
+        damaged = True
+    if damaged:
+        raise BenchError(f"identity of the {kind} cell {key or '(no key)'} is damaged; delete its file and run again")
+    return cell
 
 
 def _fields(value: Any) -> dict[str, Any]:

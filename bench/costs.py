@@ -16,7 +16,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from bench import cards, images, preflight, suites
+from pydantic import TypeAdapter
+
+from bench import cards, documents, images, preflight, suites
 from bench.catalogue import Catalogue
 from bench.cells import PUBLISHED, Addition, Cell, Disentangle, Finetune, Imported, Negation, ZeroShot
 from bench.errors import BenchError
@@ -62,9 +64,11 @@ def read(device: str) -> dict[str, Costs]:
     if not path.is_file():
         return {}
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return {c["backbone"]: Costs(**c) for c in found["costs"]} if found["version"] == VERSION else {}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        found = documents.parse_object(path.read_bytes(), version=int, costs=list)
+        if found["version"] != VERSION:
+            return {}
+        return {c.backbone: c for c in TypeAdapter(list[Costs]).validate_python(found["costs"])}
+    except (OSError, ValueError) as error:
         raise BenchError(f"cost table {path} is damaged; delete it and run `bench calibrate`") from error
 
 

@@ -61,6 +61,13 @@ class Folder:
             raise StoreError(f"cannot remove {file.path} from {self.url}: {first_line(error)}; fix access") from error
         return True
 
+    def _path(self, *names: str) -> str:
+        """Full path of a file. Keys also come from inside records, so a name that leads out of here is refused."""
+        for name in names:
+            if name.startswith(".") or not name or set(name) & set("/\\\0"):
+                raise StoreError(f"{name!r} cannot be a file of store {self.url}; the record that names it is damaged")
+        return "/".join((self._root, *names))
+
     def _is_file(self, path: str) -> bool:
         return bool(self._fs.get_file_info(path).type == pafs.FileType.File)
 

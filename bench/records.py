@@ -4,14 +4,22 @@ Rows are the values of the benchmark: the same cell gives the same rows, bit for
 that differs between two honest runs (seconds, host, versions) is provenance and lives beside them, never in them.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bench import documents
 
 SCHEMA_VERSION = 1
+CELL, CELL_SHA256 = b"bench_cell", b"bench_cell_sha256"
+"""In the footer of a record: identity, metrics and provenance as JSON, and the hash of that text."""
+MOST_BYTES, MOST_MEMORY = 2**26, 2**31
+"""Of a record file, which has some ten thousand bytes: one that is larger, or would be decoded, is refused."""
 
 _TEXT = (
     "key",
@@ -66,10 +74,22 @@ class Record:
     metrics: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
 
+    def dump(self) -> bytes:
+        """The bytes of a record file: Parquet whose pages and header carry checksums."""
+        sink = pa.BufferOutputStream()
+        pq.write_table(self.table(), sink, compression="zstd", write_page_checksum=True)
+        return bytes(sink.getvalue().to_pybytes())
+
+    @classmethod
+    def load(cls, key: str, data: bytes) -> "Record":
+        """Inverse of `dump`; ValueError or an Arrow error when the bytes are not what was written."""
+        return cls.from_table(key, decode(data)[0])
+
     def table(self) -> pa.Table:
         """The rows as an Arrow table; a missing column or a wrong type fails here, before anything reaches a disk."""
         header = {"identity": self.identity, "metrics": self.metrics, "provenance": self.provenance}
-        metadata = {**(SCHEMA.metadata or {}), b"bench_cell": json.dumps(header, sort_keys=True).encode()}
+        text = json.dumps(header, sort_keys=True).encode()
+        metadata = {**(SCHEMA.metadata or {}), CELL: text, CELL_SHA256: hashlib.sha256(text).hexdigest().encode()}
         rows = [{"key": self.key, **row} for row in self.rows]
         missing = {name for row in rows for name in SCHEMA.names if name not in row}
         if missing:
@@ -79,9 +99,51 @@ class Record:
     @classmethod
     def from_table(cls, key: str, table: pa.Table) -> "Record":
         """Inverse of `table`."""
-        header = json.loads((table.schema.metadata or {})[b"bench_cell"])
+        header = header_of(table)
         rows = tuple({k: v for k, v in row.items() if k != "key"} for row in table.to_pylist())
         return cls(key, header["identity"], rows, header["metrics"], header["provenance"])
+
+
+def decode(data: bytes) -> tuple[pa.Table, dict[str, Any]]:
+    """`(table, header)` of a record file; ValueError or an Arrow error when the bytes are not what was written."""
+    if len(data) > MOST_BYTES:
+        raise ValueError(f"{len(data):,} bytes, more than {MOST_BYTES:,}")
+    table = read_parquet(data, MOST_MEMORY)
+    if not table.schema.equals(SCHEMA):
+        raise ValueError("not a record of this version")
+    return table, header_of(table)
+
+
+def header_of(table: pa.Table) -> dict[str, Any]:
+    """Identity, metrics and provenance of a record's table."""
+    footer = table.schema.metadata or {}
+    text = footer.get(CELL, b"")
+    if not text:
+        raise ValueError("not a record of this version")
+    if CELL_SHA256 in footer and hashlib.sha256(text).hexdigest().encode() != footer[CELL_SHA256]:
+        raise ValueError("its header is not what was written")
+    header = documents.parse_object(text, identity=dict, metrics=dict, provenance=dict)
+    if not isinstance(header["identity"].get("kind"), str):
+        raise ValueError("its identity has no kind")
+    return header
+
+
+def read_parquet(data: bytes, most: int | None = None) -> pa.Table:
+    """A Parquet file in memory, checksums and text verified; ValueError if it might need more than `most` bytes.
+
+    A third of the time of `pq.read_table`, which is made for folders of files.
+    """
+    file = pq.ParquetFile(pa.BufferReader(data), page_checksum_verification=True)
+    for i in range(file.metadata.num_row_groups if most else 0):
+        group = file.metadata.row_group(i)
+        # A column of one repeated value is small on disk; none is larger than all its bytes in every row.
+        size = sum(group.column(j).total_uncompressed_size for j in range(group.num_columns))
+        most = (most or 0) - group.num_rows * max(64, size)
+        if most < 0:
+            raise ValueError(f"{file.metadata.num_rows:,} rows in {len(data):,} bytes")
+    table = file.read(use_threads=len(data) > 2**20)
+    table.validate(full=True)
+    return table
 
 
 CELLS = pa.schema(

@@ -4,8 +4,10 @@ A results folder holds `results.parquet` (rows, `records.SCHEMA`) and `cells.par
 `records.CELLS`), sorted, so that equal results are equal bytes.
 """
 
+import functools
 import json
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from bench import documents
 from bench.errors import BenchError, StoreError
-from bench.records import CELLS, SCHEMA, SCHEMA_VERSION, Record, unpack_bits
+from bench.records import CELLS, SCHEMA, SCHEMA_VERSION, Record, read_parquet, unpack_bits
 from bench.store import Store
 
 ROWS_FILE, CELLS_FILE = "results.parquet", "cells.parquet"
@@ -37,10 +40,11 @@ UPSTREAM = ("experts", "needs", "upstream")
 _SHOWN = 3
 
 
-def load(source: Store | str | Path, suite: str | None = None) -> tuple[pa.Table, pa.Table]:
+def load(source: Store | str | Path, suite: str | None = None, *, strict: bool = True) -> tuple[pa.Table, pa.Table]:
     """`(rows, cells)` of a store, a store's path or URL, or a results folder; of one suite if `suite` is given.
 
-    Raises StoreError when there is nothing, or when a file is damaged or of another version.
+    Raises StoreError when there is nothing, or when a file is damaged or of another version; if `strict`, also when a
+    row or a cell cannot be (`check`).
     """
     if isinstance(source, Store):
         rows, cells = source.tables()
@@ -48,9 +52,11 @@ def load(source: Store | str | Path, suite: str | None = None) -> tuple[pa.Table
         rows = _read(Path(source) / ROWS_FILE, SCHEMA)
         cells = _read(Path(source) / CELLS_FILE, CELLS)
     elif "://" not in str(source) and suite and (Path(source) / suite / ROWS_FILE).exists():
-        return load(Path(source) / suite, suite)
+        return load(Path(source) / suite, suite, strict=strict)
     else:
         rows, cells = Store(source, create=False).tables()
+    if strict:
+        check(rows, cells, source.url if isinstance(source, Store) else str(source))
     return of_suite(rows, cells, suite) if suite else (rows, cells)
 
 
@@ -65,7 +71,9 @@ def write(folder: Path, rows: pa.Table, cells: pa.Table) -> list[Path]:
     rows = rows.sort_by([(name, "ascending") for name in _ROW_ORDER]).replace_schema_metadata(SCHEMA.metadata)
     cells = cells.sort_by("key").replace_schema_metadata(CELLS.metadata)
     for name, table in ((ROWS_FILE, rows), (CELLS_FILE, cells)):
-        pq.write_table(table.combine_chunks(), folder / name, compression="zstd", compression_level=9)
+        pq.write_table(
+            table.combine_chunks(), folder / name, compression="zstd", compression_level=9, write_page_checksum=True
+        )
     return [folder / ROWS_FILE, folder / CELLS_FILE]
 
 
@@ -105,22 +113,23 @@ def validate(source: Store | str | Path) -> list[str]:
     Counts are possible, bits sum to them, every row of a task and split has the same total, cells and rows name each
     other, upstream cells exist, and nothing was measured twice.
     """
-    rows, cells = load(source)
+    rows, cells = load(source, strict=False)
     return [*_bad_counts(rows), *_bad_totals(rows), *_bad_keys(rows, cells), *_duplicates(rows)]
 
 
-def needs(identity: dict[str, Any]) -> list[str]:
+def needs(identity: Mapping[str, Any]) -> list[str]:
     """Keys of the cells that a cell was made from, as its identity names them."""
     found: list[str] = []
     for name in UPSTREAM:
         value = identity.get(name, [])
-        found += [value] if isinstance(value, str) else [v for v in value if isinstance(v, str)]
+        value = [value] if isinstance(value, str) else value if isinstance(value, list) else []
+        found += [v for v in value if isinstance(v, str)]
     return [key for key in found if key]
 
 
 def _read(path: Path, schema: pa.Schema) -> pa.Table:
     try:
-        table = pq.read_table(path)
+        table = read_parquet(path.read_bytes())
     except (pa.ArrowException, OSError, ValueError) as error:
         line = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise StoreError(f"{path} cannot be read ({line}); restore it or build it again from its store") from error
@@ -129,9 +138,45 @@ def _read(path: Path, schema: pa.Schema) -> pa.Table:
         raise StoreError(
             f"{path} has version {version}, this bench reads version {SCHEMA_VERSION}; use the bench that wrote it"
         )
-    if table.schema.names != schema.names:
+    if not table.schema.equals(schema):
         raise StoreError(f"{path} does not hold the columns of version {SCHEMA_VERSION}; build it again from its store")
     return table
+
+
+def check(rows: pa.Table, cells: pa.Table, where: str) -> None:
+    """Refuse what no reader could make sense of; StoreError names the first such row or cell.
+
+    Counts are possible, bits are as many as images, coefficients finite, all rows of a task agree on the number of its
+    images; identity, metrics and provenance are JSON objects. Further contradictions are for `validate`.
+    """
+    correct, total, length = rows["correct"], rows["total"], pc.binary_length(rows["bits"])
+    bytes_ = pc.shift_right(pc.add(total, 7), 3)
+    wrong = (
+        pc.less(correct, 0), pc.greater(correct, total), pc.equal(total, 0), pc.invert(pc.is_finite(rows["scaling"])),
+        pc.and_(pc.greater(length, 0), pc.not_equal(length, bytes_)),
+    )  # fmt: skip
+    bad = rows.filter(functools.reduce(pc.or_, wrong)).slice(0, 1).to_pylist()
+    problem = f"{bad[0]['key']}: a row of {bad[0]['task']}/{bad[0]['split']} cannot be" if bad else ""
+    problem = problem or next(iter(_bad_totals(rows)), "")
+    if problem:
+        raise StoreError(f"{where}: {problem}; `bench results validate` lists all such rows, delete their records")
+    for name in ("identity", "metrics", "provenance"):
+        for key, text in zip(cells["key"].to_pylist(), cells[name].to_pylist(), strict=True):
+            try:
+                documents.parse_object(text)
+            except ValueError as error:
+                raise StoreError(f"{where}: the {name} of cell {key} is no JSON object ({error})") from error
+    for text in pc.unique(rows["options"]).to_pylist():
+        try:
+            documents.parse_object(text)
+        except ValueError as error:
+            raise StoreError(f"{where}: the options {text!r} of a row are no JSON object ({error})") from error
+
+
+def seconds(provenance: Mapping[str, Any]) -> float | None:
+    """Seconds that a cell took, as its provenance says; None where it does not."""
+    found = provenance.get("seconds")
+    return float(found) if isinstance(found, int | float) and math.isfinite(found) else None
 
 
 def of_suite(rows: pa.Table, cells: pa.Table, suite: str) -> tuple[pa.Table, pa.Table]:

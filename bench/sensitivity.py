@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from bench.errors import BenchError
 from bench.metrics import accuracy, mean_accuracy
+from bench.results import needs, seconds
 
 NAMES = ("suite", "backbone", "finetuning", "operator")
 
@@ -77,7 +78,7 @@ class Prices:
     def __init__(self, cells: pa.Table) -> None:
         columns = [cells[name].to_pylist() for name in ("key", "identity", "provenance")]
         self._known = {
-            key: (json.loads(identity).get("experts", []), float(json.loads(provenance).get("seconds", 0.0)))
+            key: (needs(json.loads(identity)), seconds(json.loads(provenance)) or 0.0)
             for key, identity, provenance in zip(*columns, strict=True)
         }
 

@@ -18,21 +18,21 @@ import contextlib
 import itertools
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pyarrow as pa
 import pyarrow.fs as pafs
-import pyarrow.parquet as pq
 
-from bench import parts
+from bench import documents, parts
 from bench.errors import StoreError
 from bench.folder import Folder, first_line
 from bench.parts import Part, Stamp
-from bench.records import SCHEMA, SCHEMA_VERSION, Record
+from bench.records import SCHEMA_VERSION, Record
 
+Found = TypeVar("Found")
 FORMAT = {"format": "bench-store", "version": SCHEMA_VERSION}
 
 
@@ -60,15 +60,14 @@ class Store(Folder):
             self._write(marker, json.dumps(FORMAT).encode())
             return
         try:
-            found = json.loads(self._read(marker))
+            found = documents.parse_object(self._read(marker), format=str, version=int)
         except ValueError as error:
             raise StoreError(
-                f"store {self.url}: bench-store.json is damaged; restore it as {json.dumps(FORMAT)}"
+                f"store {self.url}: bench-store.json is damaged ({error}); restore it as {json.dumps(FORMAT)}"
             ) from error
-        if not isinstance(found, dict) or found.get("version") != SCHEMA_VERSION:
-            version = found.get("version") if isinstance(found, dict) else found
+        if found["format"] != FORMAT["format"] or found["version"] != SCHEMA_VERSION:
             raise StoreError(
-                f"store {self.url} has version {version!r}, this bench reads version {SCHEMA_VERSION}; "
+                f"store {self.url} has version {found['version']!r}, this bench reads version {SCHEMA_VERSION}; "
                 "use the bench that wrote it or name a new store with --store"
             )
 
@@ -84,22 +83,18 @@ class Store(Folder):
 
     def write(self, record: Record) -> None:
         """Publish a finished cell. Its earlier failure, if any, is forgotten."""
-        sink = pa.BufferOutputStream()
-        pq.write_table(record.table(), sink, compression="zstd")
-        self._write(self._record_path(record.key), sink.getvalue().to_pybytes())
+        self._write(self._record_path(record.key), record.dump())
         if self.has_failure(record.key):
             self._fs.delete_file(self._failure_path(record.key))
 
     def read(self, key: str) -> Record:
         """The record of one finished cell."""
-        return Record.from_table(key, self._read_table(key))
+        return self._read_record(key, Record.load)
 
     def read_all(self, keys: Iterable[str] | None = None) -> Iterator[Record]:
         """Records of `keys` (default: all that are done), in the order of their keys."""
         with ThreadPoolExecutor(8) as pool:
-            wanted = sorted(self.done() if keys is None else keys)
-            for key, table in zip(wanted, pool.map(self._read_table, wanted), strict=True):
-                yield Record.from_table(key, table)
+            yield from pool.map(self.read, sorted(self.done() if keys is None else keys))
 
     def tables(self, keys: Iterable[str] | None = None) -> tuple[pa.Table, pa.Table]:
         """`(rows, cells)` of `keys` (default: all that are done), sorted by key, ready for `bench.tables`."""
@@ -138,8 +133,7 @@ class Store(Folder):
                 if part is not None:
                     pieces += part.pieces(keys)
                 else:
-                    some = list(keys)
-                    pieces += map(parts.of_record, some, pool.map(self._read_table, some))
+                    pieces += pool.map(lambda key: self._read_record(key, parts.of_record), list(keys))
         return parts.joined(pieces)
 
     def _parts(self) -> set[str]:
@@ -148,7 +142,8 @@ class Store(Folder):
     def _open_part(self, name: str) -> Part | None:
         """A part; None when a newer one has just replaced it."""
         try:
-            return parts.decode(*(self._read(f"{self._root}/parts/{name}{e}") for e in (parts.ROWS, parts.LINES)))
+            rows, lines = (self._read(f"{self._root}/parts/{name}{ending}") for ending in (parts.ROWS, parts.LINES))
+            return parts.decode(name, rows, lines)
         except FileNotFoundError:
             return None
         except (pa.ArrowException, OSError, ValueError) as error:
@@ -161,13 +156,9 @@ class Store(Folder):
         """Every record file and what a listing says of it."""
         return {name: Stamp(info.size, info.mtime_ns) for name, info in self._files("records", ".parquet")}
 
-    def _read_table(self, key: str) -> pa.Table:
-        path = self._record_path(key)
+    def _read_record(self, key: str, decode: Callable[[str, bytes], Found]) -> Found:
         try:
-            table = parts.read_table(self._read(path))
-            if b"bench_cell" not in (table.schema.metadata or {}) or not table.schema.equals(SCHEMA):
-                raise pa.ArrowInvalid("not a record of this version")
-            return table
+            return decode(key, self._read(self._record_path(key)))
         except (pa.ArrowException, OSError, ValueError) as error:
             raise StoreError(
                 f"record {self.url}/records/{key[:2]}/{key}.parquet cannot be read ({first_line(error)}); "
@@ -190,7 +181,12 @@ class Store(Folder):
 
     def read_failure(self, key: str) -> dict[str, Any]:
         """What `write_failure` kept."""
-        return dict(json.loads(self._read(self._failure_path(key))))
+        try:
+            return documents.parse_object(self._read(self._failure_path(key)), error=str)
+        except (OSError, ValueError) as error:
+            raise StoreError(
+                f"failure {self.url}/failed/{key}.json cannot be read ({first_line(error)}); delete it and run again"
+            ) from error
 
     def forget_failures(self, keys: Iterable[str]) -> None:
         """Make failed cells pending again."""
@@ -201,12 +197,12 @@ class Store(Folder):
 
     def write_vector(self, key: str, data: bytes) -> None:
         """Publish the safetensors bytes of a task vector."""
-        self._write(f"{self._root}/vectors/{key}.safetensors", data)
+        self._write(self._path("vectors", f"{key}.safetensors"), data)
 
     def read_vector(self, key: str) -> bytes:
         """The safetensors bytes of a task vector."""
         try:
-            return self._read(f"{self._root}/vectors/{key}.safetensors")
+            return self._read(self._path("vectors", f"{key}.safetensors"))
         except OSError as error:
             raise StoreError(
                 f"task vector {key} is missing from {self.url}; delete records/{key[:2]}/{key}.parquet and run again"
@@ -214,13 +210,13 @@ class Store(Folder):
 
     def has_vector(self, key: str) -> bool:
         """Whether a task vector is there."""
-        return self._is_file(f"{self._root}/vectors/{key}.safetensors")
+        return self._is_file(self._path("vectors", f"{key}.safetensors"))
 
     # --- published experts ------------------------------------------------------------------------------------------
 
     def write_import(self, key: str, found: dict[str, Any]) -> None:
         """Publish what is known about an imported expert; its task vector must be there already."""
-        self._write(f"{self._root}/imports/{key}.json", json.dumps(found, sort_keys=True).encode())
+        self._write(self._path("imports", f"{key}.json"), json.dumps(found, sort_keys=True).encode())
 
     def imports(self) -> dict[str, dict[str, Any]]:
         """What is known about every imported expert, by key."""
@@ -228,16 +224,17 @@ class Store(Folder):
 
     def read_import(self, key: str) -> dict[str, Any]:
         """What `write_import` kept."""
-        path = f"{self._root}/imports/{key}.json"
         try:
-            return dict(json.loads(self._read(path)))
+            return documents.parse_object(self._read(self._path("imports", f"{key}.json")), identity=dict)
         except (OSError, ValueError) as error:
-            raise StoreError(f"{self.url}/imports/{key}.json cannot be read; run `bench import` again") from error
+            raise StoreError(
+                f"{self.url}/imports/{key}.json cannot be read ({first_line(error)}); run `bench import` again"
+            ) from error
 
     # --- where things are -------------------------------------------------------------------------------------------
 
     def _record_path(self, key: str) -> str:
-        return f"{self._root}/records/{key[:2]}/{key}.parquet"
+        return self._path("records", key[:2], f"{key}.parquet")
 
     def _failure_path(self, key: str) -> str:
-        return f"{self._root}/failed/{key}.json"
+        return self._path("failed", f"{key}.json")

@@ -6,7 +6,6 @@ by what `bench search` chose on validation (`SUITE.search.json`). All methods of
 
 import json
 import math
-import tomllib
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError
 
-from bench import cards
+from bench import cards, documents
 from bench.cards import Card, DatasetCard
 from bench.errors import BenchError, UnknownName
 from bench.recipes import Recipe
@@ -86,13 +85,27 @@ class Suite(Card):
         card = self.card(task)
         if card.recipe.epochs is None or "train" not in card.splits:
             raise BenchError(f"{task}: neither suite {self.name} gives steps nor its card epochs; add one of them")
-        return int(card.recipe.epochs * math.ceil(card.splits["train"].rows / chosen["batch_size"]))
+        batch = chosen.get("batch_size")
+        if not isinstance(batch, int) or batch < 1:
+            raise BenchError(f"suite {self.name}: batch_size is {batch!r}; give a whole number, at least 1")
+        return int(card.recipe.epochs * math.ceil(card.splits["train"].rows / batch))
 
 
 @cache
 def _searched(suite: str) -> dict[str, dict[str, Any]]:
     path = ASSETS / "suites" / f"{suite}.search.json"
-    return dict(json.loads(path.read_text(encoding="utf-8"))["chosen"]) if path.is_file() else {}
+    return read_search(path) if path.is_file() else {}
+
+
+def read_search(path: Path) -> dict[str, dict[str, Any]]:
+    """By fine-tuning method, the values that a search chose."""
+    try:
+        chosen = documents.parse_object(path.read_bytes(), chosen=dict)["chosen"]
+        if not all(isinstance(values, dict) for values in chosen.values()):
+            raise ValueError("'chosen' is not an object of objects")
+    except (OSError, ValueError) as error:
+        raise BenchError(f"{path.name}: {error}; restore it, or run `bench search` again") from error
+    return dict(chosen)
 
 
 def names() -> list[str]:
@@ -105,23 +118,44 @@ def load(name: str) -> Suite:
     """Read the suite `name`."""
     if name not in names():
         raise UnknownName("suite", name, names())
+    return read(ASSETS / "suites" / f"{name}.toml")
+
+
+def read(path: Path) -> Suite:
+    """Read one suite from a file. All problems come in one message."""
     try:
-        return Suite.model_validate(_table(name))
-    except (tomllib.TOMLDecodeError, ValidationError) as error:
-        found = cards.problems(error) if isinstance(error, ValidationError) else error
-        raise BenchError(f"suite {name}: {found}; correct {name}.toml") from error
+        return Suite.model_validate(_table(path))
+    except ValidationError as error:
+        raise BenchError(f"suite {path.stem}: {cards.problems(error)}; correct {path.name}") from error
+    except (OSError, ValueError) as error:
+        raise BenchError(f"suite {path.stem}: {error}; correct {path.name}") from error
 
 
-def _table(name: str) -> dict[str, Any]:
+def _table(path: Path, within: tuple[str, ...] = ()) -> dict[str, Any]:
     """A suite's file; `like` takes everything that it does not say itself from another suite."""
-    table = tomllib.loads((ASSETS / "suites" / f"{name}.toml").read_text(encoding="utf-8"))
-    return _table(table.pop("like")) | table if "like" in table else table
+    table = documents.read_toml(path)
+    if "like" not in table:
+        return table
+    like = table.pop("like")
+    if like not in names() or like in (*within, path.stem):
+        raise ValueError(f"like = {like!r} names no other suite")
+    return _table(ASSETS / "suites" / f"{like}.toml", (*within, path.stem)) | table
 
 
 @cache
 def _backbones() -> dict[str, BackboneCard]:
-    table = tomllib.loads((ASSETS / "backbones.toml").read_text(encoding="utf-8"))
-    return {name: BackboneCard(name=name, **fields) for name, fields in table.items()}
+    return read_backbones(ASSETS / "backbones.toml")
+
+
+def read_backbones(path: Path) -> dict[str, BackboneCard]:
+    """Read the cards of all backbones from a file."""
+    try:
+        table = documents.read_toml(path)
+        return {name: BackboneCard.model_validate({**fields, "name": name}) for name, fields in table.items()}
+    except ValidationError as error:
+        raise BenchError(f"{path.name}: {cards.problems(error)}; correct it") from error
+    except (OSError, ValueError, TypeError) as error:
+        raise BenchError(f"{path.name}: {error}; correct it") from error
 
 
 def backbone_names() -> list[str]:

@@ -20,7 +20,7 @@ from bench import stats
 from bench.errors import BenchError, UnknownName
 from bench.lines import IDENTITY, Line, inapplicable
 from bench.metrics import accuracy, mean_accuracy, normalised_accuracy
-from bench.results import UPSTREAM, needs
+from bench.results import UPSTREAM, needs, seconds
 
 EXPERTS = ("expert", "imported")
 """Kinds of cells whose rows are experts: trained here, or published and read from a file."""
@@ -168,7 +168,7 @@ def collect(rows: pa.Table, cells: pa.Table, suite: str | None = None) -> Lines:
 
 def _tasks_of(about: Mapping[str, Any], key: str) -> set[str]:
     tasks = about.get(key, {}).get("identity", {}).get("tasks", [])
-    return {task if isinstance(task, str) else task[0] for task in tasks}
+    return {str(t[0]) if isinstance(t, list) and t else str(t) for t in (tasks if isinstance(tasks, list) else ())}
 
 
 def percent(rate: float | None) -> float | None:
@@ -276,13 +276,10 @@ def _name(lines: Lines) -> None:
             for twins in same.values():
                 if len({getattr(line, attribute) for line in twins}) > 1:
                     for line in twins:
-                        line.name += f"[{_short(getattr(line, attribute))}]"
-
-
-def _short(text: str) -> str:
-    if text.startswith("{"):
-        return ",".join(f"{k}={v}" for k, v in json.loads(text).items()) or "defaults"
-    return text
+                        value = getattr(line, attribute)
+                        if attribute == "options":
+                            value = ",".join(f"{k}={v}" for k, v in json.loads(value).items()) or "defaults"
+                        line.name += f"[{value}]"
 
 
 def _parse(cells: pa.Table) -> dict[str, dict[str, Any]]:
@@ -296,8 +293,8 @@ def _parse(cells: pa.Table) -> dict[str, dict[str, Any]]:
 def _mean_seconds(cells: Mapping[str, Any], keys: Iterable[Iterable[str]]) -> float | None:
     totals = []
     for of_seed in keys:
-        seconds = [cells.get(key, {}).get("provenance", {}).get("seconds") for key in of_seed]
-        if not seconds or any(not isinstance(s, int | float) for s in seconds):
+        taken = [seconds(cells.get(key, {}).get("provenance", {})) for key in of_seed]
+        if not taken or None in taken:
             return None
-        totals.append(sum(seconds))
+        totals.append(sum(filter(None, taken)))
     return float(np.mean(totals)) if totals else None

@@ -5,6 +5,7 @@ when whole. Every way a file can be wrong is one line that names the file and wh
 """
 
 import json
+import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -14,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench import documents
 from bench.errors import BenchError, DataError
 
 DTYPES = {
@@ -47,26 +49,40 @@ class TensorFile(Mapping[str, Tensor]):
         except OSError as error:
             raise DataError(f"{self.path}: cannot be read ({error.strerror}); check the path") from error
         metadata = header.pop("__metadata__", {})
-        self.metadata: dict[str, str] = metadata if isinstance(metadata, dict) else {}
+        if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
+            raise DataError(f"{self.path}: corrupt header, metadata that are not text; copy or download it again")
+        self.metadata: dict[str, str] = metadata
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.dtypes: dict[str, torch.dtype] = {}
         self._spans: dict[str, tuple[int, int]] = {}
         for name, about in header.items():
             self._admit(name, about)
-        end = self._start + max((stop for _, stop in self._spans.values()), default=0)
-        if size < end:
-            raise DataError(f"{self.path}: truncated, {size:,} of {end:,} bytes; copy or download it again")
+        self._tile(size)
 
     def _admit(self, name: str, about: Any) -> None:
         try:
-            shape, (start, stop) = tuple(int(n) for n in about["shape"]), about["data_offsets"]
-            dtype = DTYPES[about["dtype"]]
-            entries = torch.Size(shape).numel()
+            shape, (start, stop), dtype = tuple(about["shape"]), about["data_offsets"], DTYPES[about["dtype"]]
+            if not all(type(n) is int and 0 <= n < 2**63 for n in (*shape, start, stop)):
+                raise ValueError
         except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{self.path}: corrupt header, {name!r} is {about!r}; copy or download it again") from error
-        if min(shape, default=0) < 0 or start < 0 or stop - start != entries * dtype.itemsize:
+            shown = repr(about)[:200]
+            raise DataError(f"{self.path}: corrupt header, {name!r} is {shown}; copy or download it again") from error
+        if stop - start != math.prod(shape) * dtype.itemsize:
             raise DataError(f"{self.path}: corrupt header, the size of {name!r} is wrong; copy or download it again")
         self.shapes[name], self.dtypes[name], self._spans[name] = shape, dtype, (start, stop)
+
+    def _tile(self, size: int) -> None:
+        """Tensors must lie one after the other, as the format wants: no gap, no overlap, nothing behind them."""
+        end = 0
+        for name, (start, stop) in sorted(self._spans.items(), key=lambda item: item[1]):
+            if start != end:
+                raise DataError(f"{self.path}: corrupt header, {name!r} does not begin where the tensor before it ends")
+            end = stop
+        whole = self._start + end
+        if size < whole:
+            raise DataError(f"{self.path}: truncated, {size:,} of {whole:,} bytes; copy or download it again")
+        if size > whole:
+            raise DataError(f"{self.path}: {size - whole:,} bytes too many; copy or download it again")
 
     def __getitem__(self, name: str) -> Tensor:
         start, stop = self._spans[name]
@@ -97,11 +113,9 @@ def _header(path: Path, first: bytes, file: Any, size: int) -> tuple[int, dict[s
     if size < 8 + length:
         raise DataError(f"{path}: truncated, {size:,} bytes end inside the header; copy or download it again")
     try:
-        header = json.loads(file.read(length))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        header = documents.parse_object(file.read(length), most=HEADER_LIMIT)
+    except ValueError as error:
         raise DataError(f"{path}: corrupt header ({error}); copy or download it again") from error
-    if not isinstance(header, dict):
-        raise DataError(f"{path}: corrupt header, not a JSON object; copy or download it again")
     return 8 + length, header
 
 

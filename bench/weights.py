@@ -42,14 +42,15 @@ def load(data: bytes, where: str) -> tuple[dict[str, Tensor], dict[str, tuple[Te
     """`(delta, factors)` from the bytes of a vector file, names sorted; `where` names it in errors."""
     try:
         tensors = dict(sorted(safetensors.torch.load(data).items()))
-    except SafetensorError as error:
-        raise DataError(f"{where} is not a valid safetensors file ({error}); delete it and run again") from error
+        factors = {
+            n.removeprefix(FACTOR_B): (t, tensors[FACTOR_A + n.removeprefix(FACTOR_B)])
+            for n, t in tensors.items()
+            if n.startswith(FACTOR_B)
+        }
+    except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError, OverflowError) as error:
+        said = " ".join(str(error).split())
+        raise DataError(f"{where} is not a valid vector file ({said}); delete it and run again") from error
     delta = {n: t for n, t in tensors.items() if not n.startswith((FACTOR_A, FACTOR_B))}
-    factors = {
-        n.removeprefix(FACTOR_B): (t, tensors[FACTOR_A + n.removeprefix(FACTOR_B)])
-        for n, t in tensors.items()
-        if n.startswith(FACTOR_B)
-    }
     return delta, factors
 
 

@@ -98,10 +98,10 @@ def imported(where: str) -> "list[Imported]":
     from bench.store import Store
 
     found = []
-    for kept in Store(where, create=False).imports().values():
+    for key, kept in Store(where, create=False).imports().items():
         try:
-            cell = from_identity(kept["identity"])
-        except (BenchError, KeyError, TypeError):
+            cell = from_identity(kept["identity"], key)
+        except BenchError:
             continue
         if isinstance(cell, Imported):
             found.append(cell)

@@ -123,7 +123,7 @@ def retry(
     if not failed:
         raise BenchError("say what to retry: `bench retry --failed`")
     opened = Store(store, create=False)
-    cells = [from_identity(opened.read_failure(key)["identity"]) for key in sorted(opened.failed())]
+    cells = [from_identity(opened.read_failure(key).get("identity"), key) for key in sorted(opened.failed())]
     order = {"zeroshot": 0, "expert": 1, "imported": 1}
     cells.sort(key=lambda cell: order.get(cell.kind, 2))
     asked = Workers(workers, device, gpu_fraction, address, cell_timeout=cell_timeout)

@@ -59,8 +59,8 @@ def failures(store: Store) -> list[dict[str, Any]]:
     for key in sorted(store.failed() - store.done()):
         failure = store.read_failure(key)
         try:
-            label = from_identity(failure["identity"]).label
-        except (BenchError, KeyError, TypeError):
+            label = from_identity(failure.get("identity"), key).label
+        except BenchError:
             label = "(a cell of another version)"
         found.append({"key": key, "cell": label, "error": failure.get("error", "")})
     return found

@@ -8,6 +8,7 @@ OUT/SUITE/table.csv table.tex ...  rendered from the two
 """
 
 import json
+import re
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,6 +19,8 @@ from bench.errors import BenchError, UnknownName
 from bench.leaderboard import boards, html, latex, pictures, plots, text
 from bench.store import Store
 
+SUITE = re.compile(r"\w[\w.-]*")
+"""What may become a folder's name: it comes from rows that somebody else may have written."""
 PICTURES = ("accuracy.svg", "accuracy.png")
 Page = Mapping[str, Any]
 
@@ -49,6 +52,8 @@ def build(
                 f"no results{f' of suite {suite}' if suite else ''} in {_where(source)}; run `bench run` first"
             )
         for name in names:
+            if not SUITE.fullmatch(name):
+                raise BenchError(f"suite {name!r} in {_where(source)} cannot name a folder; correct the record")
             written += results.write(out / name, *results.of_suite(rows, cells, name))
     elif suite is not None and suite not in suites(out):
         raise UnknownName("suite with results", suite, suites(out))
@@ -68,8 +73,10 @@ def check(out: str | Path, readme: str | Path | None = None) -> list[str]:
     out = Path(out)
     if not suites(out):
         raise BenchError(f"no results under {out}; run `bench leaderboard build` first")
-    pages = [_page(out, name) for name in suites(out)]
     problems = [f"{name}: {line}" for name in suites(out) for line in results.validate(out / name)]
+    if problems:
+        return problems
+    pages = [_page(out, name) for name in suites(out)]
     with tempfile.TemporaryDirectory() as scratch:
         for page in pages:
             name = page["suite"]

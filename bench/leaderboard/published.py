@@ -1,10 +1,13 @@
 """Published figures, with source, checkpoint family and known defects. They never mix with measured rows."""
 
-import tomllib
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import Field, ValidationError
+
+from bench import cards, documents
+from bench.cards import Card
 from bench.errors import BenchError
 
 PATH = Path(__file__).parents[1] / "assets" / "published.toml"
@@ -17,17 +20,48 @@ EVIDENCE = {
 }
 
 
+class Family(Card):
+    """Checkpoints that figures were measured on, and what is known to be wrong with them."""
+
+    title: str
+    defects: tuple[str, ...]
+
+
+class Row(Card):
+    """One published figure for each backbone, in percent."""
+
+    name: str
+    family: str
+    evidence: Literal["P", "A", "N", "I"]
+    source: str
+    accuracy: dict[str, int | float]
+    kind: str = "addition"
+    note: str = ""
+    normalised: Annotated[dict[str, int | float], Field(default_factory=dict)]
+
+
+class Published(Card):
+    """The whole file."""
+
+    families: dict[str, Family]
+    rows: tuple[Row, ...]
+
+
 @cache
 def load() -> dict[str, Any]:
     """Families and rows of `bench/assets/published.toml`, the rows in the file's order, families resolved."""
-    data = tomllib.loads(PATH.read_text(encoding="utf-8"))
-    families = data["families"]
-    rows = []
-    for number, row in enumerate(data["rows"], 1):
-        full = {"kind": "addition", "note": "", "normalised": {}, **row}
-        wrong = {"name", "family", "evidence", "source", "accuracy"} - set(full)
-        unknown = set(full) - {"name", "family", "evidence", "source", "accuracy", "kind", "note", "normalised"}
-        if wrong or unknown or full["family"] not in families or full["evidence"] not in EVIDENCE:
-            raise BenchError(f"published.toml: row {number} ({full.get('name')}) is malformed; correct it")
-        rows.append(full)
-    return {"families": families, "rows": rows, "evidence": EVIDENCE, "backbones": list(BACKBONES)}
+    return read(PATH)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read published figures from a file; BenchError names every problem."""
+    try:
+        found = Published.model_validate(documents.read_toml(path))
+    except ValidationError as error:
+        raise BenchError(f"{path.name}: {cards.problems(error)}; correct it") from error
+    except (OSError, ValueError) as error:
+        raise BenchError(f"{path.name}: {error}; correct it") from error
+    strangers = sorted({row.family for row in found.rows} - found.families.keys())
+    if strangers:
+        raise BenchError(f"{path.name}: no family {strangers[0]!r}; add [families.{strangers[0]}]")
+    return {**found.model_dump(mode="json"), "evidence": EVIDENCE, "backbones": list(BACKBONES)}

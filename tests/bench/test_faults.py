@@ -20,7 +20,8 @@ import pytest
 from bench.store import Store
 
 ROOT = Path(__file__).parent.parent.parent
-KILLS = 20
+KILLS = int(os.environ.get("BENCH_KILLS", "20"))
+"""Fewer where time is short: `BENCH_KILLS=4`."""
 SEED = 20261122
 GRID = ("run", "--grid", "smoke", "--seeds", "2")
 

@@ -41,11 +41,11 @@ def test_a_compacted_store_reads_the_same_and_opens_no_record(tmp_path: Path, mo
     assert (found["records"], found["young"]) == (12, 0)
     assert store.done() == {record(n).key for n in range(12)}, "records stay where they are"
 
-    def never(self, key):
+    def never(self, key, decode):
         raise AssertionError(f"{key} was opened")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "_read_table", never)
+        patch.setattr(Store, "_read_record", never)
         rows, cells = store.tables()
     assert rows.equals(before[0])
     assert cells.equals(before[1])

@@ -41,6 +41,7 @@ def header(text: bytes, data: bytes = b"") -> bytes:
 
 
 GOOD = json.dumps({"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}).encode()
+TWICE = GOOD.replace(b'{"w"', b'{"v": {"dtype": "F32", "shape": [1], "data_offsets": [4, 8]}, "w"')
 
 
 @pytest.mark.parametrize(
@@ -53,11 +54,18 @@ GOOD = json.dumps({"w": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}})
         (header(GOOD)[:20], "end inside the header"),
         (header(GOOD, b"1234"), "truncated, .* bytes; copy or download it again"),
         (header(b"{nonsense"), "corrupt header"),
-        (header(b"[1, 2]"), "corrupt header, not a JSON object"),
+        (header(b"[1, 2]"), "corrupt header .not a JSON object"),
         (header(GOOD.replace(b"F32", b"F99"), bytes(8)), "corrupt header, 'w' is"),
         (header(GOOD.replace(b"[2]", b"[3]"), bytes(8)), "the size of 'w' is wrong"),
         (header(GOOD.replace(b"[2]", b'"x"'), bytes(8)), "corrupt header"),
-        (header(GOOD.replace(b"[0, 8]", b"[-8, 0]"), bytes(8)), "the size of 'w' is wrong"),
+        (header(GOOD.replace(b"[0, 8]", b"[-8, 0]"), bytes(8)), "corrupt header, 'w' is"),
+        (header(GOOD.replace(b"[0, 8]", b"[0.0, 8.0]"), bytes(8)), "corrupt header, 'w' is"),
+        (header(GOOD.replace(b"[0, 8]", b"[4, 12]"), bytes(12)), "'w' does not begin where the tensor before it ends"),
+        (header(TWICE, bytes(8)), "'v' does not begin where the tensor before it ends"),
+        (header(GOOD, bytes(9)), "1 bytes too many"),
+        (header(b'{"__metadata__": {"a": 1}}'), "metadata that are not text"),
+        (header(b"[" * 100_000), "nested too deeply"),
+        (header(GOOD.replace(b"[2]", b"[" + b"9" * 5000 + b"]")), "corrupt header"),
     ],
 )
 def test_a_damaged_file_is_one_line_that_names_it(tmp_path, content, message):
