@@ -7,6 +7,9 @@ from difflib import get_close_matches
 class BenchError(Exception):
     """Anything wrong that the user can mend. The command line prints it without a traceback and exits with 2."""
 
+    def __str__(self) -> str:
+        return " ".join(super().__str__().splitlines())  # names from outside may hold line breaks
+
 
 class UnknownName(BenchError):
     """A name that no registry, card, suite or grid knows; carries the nearest name it could have meant."""
