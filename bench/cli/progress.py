@@ -129,9 +129,9 @@ def _print_run(run: dict[str, Any]) -> None:
         if run["message"]:
             print(f"  {run['message']}")
         return
-    why = {"dead": "is gone", "silent": "is silent"}.get(run["state"], run["ended"])
+    why = {"dead": " is gone", "silent": " is silent"}.get(run["state"], run["ended"].removeprefix("interrupted"))
     state = "perhaps dead" if run["state"] == "silent" else run["state"]
-    print(f"run {state}: {who} {why}, {heard}: {what}")
+    print(f"run {state}: {who}{why}, {heard}: {what}")
     folder = "" if Path(run["folder"]) == Path.cwd() else f" (in {run['folder']})"
     print(f"  to go on: {run['command'] or 'the command that began it'}{folder}")
 
