@@ -67,7 +67,7 @@ class Heartbeat:
                 forget(self._store, self._run)
             else:
                 said = (str(error).splitlines() or [""])[0]
-                self._beat("interrupted" if kind is KeyboardInterrupt else f" stopped: {said or kind.__name__}")
+                self._beat("interrupted" if kind is KeyboardInterrupt else f"stopped: {said or kind.__name__}")
 
     def _live(self) -> None:
         while not self._over.wait(EVERY):

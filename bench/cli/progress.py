@@ -129,7 +129,8 @@ def _print_run(run: dict[str, Any]) -> None:
         if run["message"]:
             print(f"  {run['message']}")
         return
-    why = {"dead": " is gone", "silent": " is silent"}.get(run["state"], run["ended"].removeprefix("interrupted"))
+    stopped = "" if run["ended"] == "interrupted" else f" {run['ended']}"
+    why = {"dead": " is gone", "silent": " is silent"}.get(run["state"], stopped)
     state = "perhaps dead" if run["state"] == "silent" else run["state"]
     print(f"run {state}: {who}{why}, {heard}: {what}")
     folder = "" if Path(run["folder"]) == Path.cwd() else f" (in {run['folder']})"

@@ -116,6 +116,21 @@ def test_an_interrupted_run_says_so_until_another_does_its_cells(tmp_path, capsy
     assert store.files("runs") == []
 
 
+def test_a_run_that_its_own_error_ended_says_which(tmp_path, capsys):
+    store = Store(tmp_path / "store")
+
+    class Full(fakes.FakeSession):
+        def attempt(self, cell):
+            return fakes.Outcome(cell.key, "refused", 0.0, "cannot write to store: no space; free some")
+
+    with pytest.raises(BenchError, match="no space; free some"):
+        go(store, Full)
+    assert call(["status", "--store", store.url]) == 0
+    out = capsys.readouterr().out
+    assert f"run interrupted: process {os.getpid()} on " in out
+    assert " stopped: cannot write to store: no space; free some, last heard of " in out
+
+
 def signs(store: Store, run: str = "aa", **other) -> None:
     plan = {"command": "bench run", "folder": "/", "cells": {"expert": ["ab"]}, "host": "far", "pid": 1}
     plan |= {"started_at": 1.0, "machine": "another boot", "began": "5"}

@@ -17,6 +17,7 @@ from bench.errors import StoreError
 from bench.progress import Progress
 from bench.records import Record
 from bench.store import Store
+from bench.verify import Recorded, verify
 
 moto = pytest.importorskip("moto.server", reason="moto[s3,server] is a development dependency")
 
@@ -175,3 +176,12 @@ def test_a_compacted_store_reads_the_same(url: str, monkeypatch) -> None:
     store.write(record("cd34", loss=0.125))
     _, cells = store.tables()
     assert [json.loads(text) for text in cells["metrics"].to_pylist()] == [{"loss": v} for v in (0.5, 0.125, 0.5)]
+
+
+def test_a_row_is_verified_behind_a_url(url: str, measured) -> None:
+    results.merge_stores(Store(url), Store(measured))
+    before = Store(url).files()
+    recorded = Recorded.open(url)
+    (verdict,) = verify(recorded, recorded.keys("nonlinear/task_arithmetic"))
+    assert verdict.same
+    assert Store(url).files() == before

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bench import results
-from bench.cells import from_identity
+from bench.cells import Imported, from_identity
 from bench.cli.app import call
 from bench.errors import BenchError, UnknownName
 from bench.records import Record, pack_bits, unpack_bits
@@ -150,6 +150,23 @@ def test_a_record_under_another_name_and_one_of_another_version(store):
     Store(store).write(Record(cell.key, cell.identity, older.rows, older.metrics, older.provenance))
     with pytest.raises(BenchError, match="quorum seed 0: operator quorum is not here; give its file with --include"):
         list(verify(Recorded.open(str(store)), [cell.key]))
+
+
+def test_a_published_expert_is_evaluated_again_and_never_trained(store):
+    """Its vector is the one of the expert that was trained here; so are its counts."""
+    own = next(r for r in Store(store).read_all() if r.identity["kind"] == "expert" and r.identity["task"] == "digits")
+    shared = {n: own.identity[n] for n in ("suite", "backbone", "backbone_fingerprint", "task", "card", "method")}
+    cell = Imported(**shared, regularizer="", family="somewhere", sha256="00")
+    about = {"source": "a file", "format": "vector", "notes": [], "vector_sha256": own.metrics["vector_sha256"]}
+    Store(store).write_vector(cell.key, Store(store).read_vector(own.key))
+    Store(store).write_import(cell.key, {**about, "identity": cell.identity})
+    rows = tuple({**row, "finetuning": cell.finetuning} for row in own.rows)
+    Store(store).write(Record(cell.key, cell.identity, rows, about))
+    (verdict,) = verify(Recorded.open(str(store)), [cell.key], experts=True)
+    assert (verdict.cell, verdict.same, dict(verdict.metrics)) == ("nonlinear:somewhere digits seed 0", True, {})
+    (store / "vectors" / f"{cell.key}.safetensors").unlink()
+    with pytest.raises(BenchError, match="bring the published file in with `bench import`"):
+        list(verify(Recorded.open(str(store)), [cell.key], experts=True))
 
 
 def test_rows_seeds_and_keys(measured):
