@@ -74,6 +74,11 @@ def verify(card: DatasetCard, split: Split, size: int) -> bool:
     return folder.is_dir()
 
 
+def row_hash(card: DatasetCard, split: Split, size: int) -> str:
+    """Hash of the row ids of a decoded split: which images, in which order, with which labels."""
+    return str(decode.identify(card, split, size, folder_of(card, split, size))["row_sha256"])
+
+
 def folder_of(card: DatasetCard, split: Split, size: int) -> Path:
     """Cache folder of a split: named by content, so another card, size or preprocessing is another folder."""
     return cache_folder() / "images" / decode.folder_name(card, split, size)

@@ -141,6 +141,8 @@ class Session:
             base = backbone.load(
                 cell.backbone, datasets, device=how.device, fast=how.fast, checkpointing=how.checkpointing
             )
+            if not base.card.sha256:
+                self.store.agree(f"weights-{base.card.name.replace('/', '--')}", base.sha256)
             self._evaluators[cell.backbone] = Evaluator(base, how.batch_size, how.resident)
         found = self._evaluators[cell.backbone]
         if found.backbone.card.fingerprint != cell.backbone_fingerprint:
@@ -155,6 +157,8 @@ class Session:
         where = task, split, base.card.image_size
         if where not in self._images:
             self._images[where] = images.load(card, split, base.card.image_size)
+            if not images.drawn(card):  # two sources order rows differently, and statistics pair images by their row
+                self.store.agree(f"{task}-{split}", images.row_hash(card, split, base.card.image_size))
         return self._images[where], base.heads[task]
 
     def image_sets(self, cell: Cell, tasks: Iterable[tuple[str, str]], split: Split) -> list[tuple[Images, Tensor]]:

@@ -5,6 +5,7 @@
     STORE/failed/abcdef....json          the last failed attempt of a cell, with its traceback
     STORE/vectors/abcdef....safetensors  task vector of an expert cell
     STORE/imports/abcdef....json         a published expert: the cell that evaluates it, source, known defects
+    STORE/inputs/NAME.txt                hash of downloaded rows or weights that results were computed from
     STORE/parts/...                      copies of many records in two files, for quick reading (`bench.parts`)
     STORE/runs/abcdef....plan.json       a run that is not over: who, with what command, which cells; its .beat.json is
                                          written every few seconds (`bench.heartbeat`)
@@ -230,6 +231,21 @@ class Store(Folder):
             raise StoreError(
                 f"{self.url}/imports/{key}.json cannot be read ({first_line(error)}); run `bench import` again"
             ) from error
+
+    def agree(self, name: str, value: str) -> None:
+        """Keep what results are computed from, such as a hash of rows or weights; StoreError when another was kept."""
+        path = f"{self._root}/inputs/{name}.txt"
+        try:
+            if not self._is_file(path):
+                self._write(path, value.encode())
+            kept = self._read(path).decode()
+        except (OSError, ValueError) as error:
+            raise StoreError(f"{self.url}/inputs/{name}.txt cannot be read ({first_line(error)})") from error
+        if kept != value:
+            raise StoreError(
+                f"{name} on this machine ({value[:12]}) is not what the results in {self.url} were computed from "
+                f"({kept[:12]}): another source of images, or other weights; use the same ones, or a new store"
+            )
 
     # --- where things are -------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from bench.cards import DatasetCard, Split
     from bench.cells import Cell
+    from bench.store import Store
 
 data = typer.Typer(help="Images: look at them, check them, bring them here.", rich_markup_mode=None)
 NamesArgument = Annotated[list[str] | None, typer.Argument(help="Datasets or suites; default: all of mini8.")]
@@ -249,6 +250,17 @@ def decode_missing(cells: "Sequence[Cell]") -> None:
         for size in sorted(sizes):
             if not images.ready(card, split, size):
                 decoded(card, split, size)
+
+
+def same_rows(cells: "Sequence[Cell]", store: "Store") -> None:
+    """StoreError unless these cells read the rows that the results in the store were computed from."""
+    from bench import cards, images, preflight, suites
+
+    size = suites.backbone(cells[0].backbone).image_size if cells else 0
+    for task, split in preflight.needed(cells):
+        card = cards.load(task)
+        if not images.drawn(card):
+            store.agree(f"{task}-{split}", images.row_hash(card, split, size))
 
 
 def decoded(card: "DatasetCard", split: "Split", size: int, source: str = "") -> Path:

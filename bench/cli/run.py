@@ -161,7 +161,7 @@ def execute(
     import signal
 
     from bench import driver, preflight, suites
-    from bench.cli.data import decode_missing
+    from bench.cli.data import decode_missing, same_rows
     from bench.cli.summary import done_in
     from bench.progress import Progress
     from bench.store import Store
@@ -173,6 +173,8 @@ def execute(
     if not workers.address:  # a cluster's nodes decode for themselves, unless BENCH_CACHE is shared
         decode_missing(needed)
     store = Store(where)
+    if not workers.address:
+        same_rows(needed, store)
     state = driver.schedule(cells, store)
     again = len(store.failed() & state.pending)
     _say(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from bench.cards import DatasetCard, Download, Folder, Hub, Split, Torchvision
-from bench.errors import DataError
+from bench.errors import DataError, UnknownName
 from bench.sources.holdout import training_rows, validation_rows
 from bench.sources.labels import label_map
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
+KINDS = ("hub", "folder", "torchvision")
 PINS, HASHES = "pins.json", "hashes.json"
 """In the data folder: revisions and hashes of row ids that no card names."""
 
@@ -139,12 +140,16 @@ def parts(card: DatasetCard, source: Download, split: Split | None = None) -> li
 
 
 def sources(card: DatasetCard, kind: str = "") -> list[Download]:
-    """The card's downloadable sources, of one kind when asked."""
+    """The card's downloadable sources: of one kind when asked, else all, those first that `$BENCH_SOURCES` names."""
+    first = [name.strip() for name in os.environ.get("BENCH_SOURCES", "").split(",") if name.strip()]
+    for name in first:
+        if name not in KINDS:
+            raise UnknownName("source of images (BENCH_SOURCES)", name, KINDS)
     found: list[Download] = [s for s in card.sources if isinstance(s, Download) and kind in ("", s.kind)]
     if not found:
         kinds = ", ".join(s.kind for s in card.sources)
         raise DataError(f"{card.name} has no source {kind or 'to download'!r}; it has {kinds}")
-    return found
+    return sorted(found, key=lambda s: first.index(s.kind) if s.kind in first else len(first))
 
 
 def reader_of(source: Download) -> Reader:

@@ -1,6 +1,7 @@
 """Wrong data and weights of the paper's suite, through the command line: one line, exit code 2, nothing left behind."""
 
 import json
+import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -35,9 +36,15 @@ def shard(suite: Suite, task: str, root: Path, part: str = "train") -> Path:
     return root / "data" / source.repo / name  # type: ignore[union-attr]
 
 
-def rewrite(suite: Suite, root: Path, change: Callable[[list[bytes], list[int]], object], names: int = 0) -> None:
-    """Write SVHN's training shard again, with images and labels changed, or another number of class names."""
-    path, card = shard(suite, "svhn", root), suite.card("svhn")
+def rewrite(
+    suite: Suite,
+    root: Path,
+    change: Callable[[list[bytes], list[int]], object],
+    names: int = 0,
+    part: str = "train",
+) -> None:
+    """Write one of SVHN's shards again, with images and labels changed, or another number of class names."""
+    path, card = shard(suite, "svhn", root, part), suite.card("svhn")
     table = pq.read_table(path)
     pictures, labels = ([row["bytes"] for row in table["image"].to_pylist()], table["label"].to_pylist())
     change(pictures, labels)
@@ -150,6 +157,32 @@ def test_a_cache_of_another_preprocessing_and_changed_bytes(
     assert err.count("\n") == 1
     assert call(["data", "fetch", "svhn", "--force", "--decode"]) == 0
     assert images.ready(suite.card("svhn"), "test", 224)
+
+
+def test_images_in_another_order_never_meet_the_results_of_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Statistics pair images by their row: a second machine that reads another source must not add to the store."""
+    suite = install(tmp_path, monkeypatch)
+    where = ("--methods", "lora", "--local", "--store", str(tmp_path / "store"))
+    assert call(["run", "--grid", "geometry", "--suite", "vision8", *where]) == 0
+    kept = {p.stem: p.read_text() for p in (tmp_path / "store/inputs").iterdir()}
+    assert set(kept) == {f"{task}-{split}" for task in suite.tasks for split in ("train", "validation", "test")} | {
+        "weights-ViT-B-32", "eurosat-validation", "eurosat-test"
+    }  # fmt: skip
+    shutil.rmtree(tmp_path / "cache/images")
+
+    def turned(pictures: list[bytes], labels: list[int]) -> None:
+        pictures.reverse(), labels.reverse()
+
+    rewrite(suite, tmp_path, turned, part="test")
+    capsys.readouterr()
+    assert call(["run", "--grid", "negation", "--suite", "vision8", *where]) == 2
+    err = capsys.readouterr().err
+    assert "svhn-test on this machine" in err
+    assert "another source of images" in err
+    assert err.count("\n") == 1
+    assert {p.stem: p.read_text() for p in (tmp_path / "store/inputs").iterdir()} == kept
 
 
 def test_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

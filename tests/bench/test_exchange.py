@@ -37,6 +37,7 @@ def bench(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str,
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_published_experts_are_evaluated_merged_and_exported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -124,6 +125,7 @@ def test_published_experts_are_evaluated_merged_and_exported(
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_published_adapters_keep_their_factors_and_merge_in_the_space_of_adapters(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -171,6 +173,7 @@ def test_published_adapters_keep_their_factors_and_merge_in_the_space_of_adapter
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_att_experts_are_only_what_att_trains(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -13,7 +13,7 @@ from bench.store import Store
 from bench.suites import Suite
 from tests.bench import miniature, paper
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1500)]
 
 KNOWN = catalogue.load()
 

@@ -8,7 +8,7 @@ from torch.utils.data import random_split
 
 from bench import cards, sources
 from bench.cards import Hub
-from bench.errors import DataError
+from bench.errors import DataError, UnknownName
 from tests.bench.copies import card, class_folders, picture, png, shard
 
 
@@ -82,7 +82,7 @@ def fill_folder(root: Path, leak: int = 0) -> None:
         (root / f"dtd/val/a/a_{i:03d}.png").write_bytes((root / f"dtd/train/a/a_{i:03d}.png").read_bytes())
 
 
-def test_the_first_source_that_is_there_is_read(tmp_path: Path) -> None:
+def test_the_first_source_that_is_there_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pets = two_sources(tmp_path)
     with pytest.raises(DataError, match=r"not on this machine \(hub: .*; folder: no .*\); run `bench data fetch pets`"):
         next(sources.rows(pets, "test", tmp_path))
@@ -96,6 +96,13 @@ def test_the_first_source_that_is_there_is_read(tmp_path: Path) -> None:
         shard(tmp_path / f"owner/pets/data/{part}-00000-of-00001.parquet", images, [0] * count, ["a", "b"])
     assert [row.label for row in sources.rows(pets, "test", tmp_path)] == [0] * 4
     assert [row.label for row in sources.rows(pets, "test", tmp_path, "folder")] == [0, 0, 1, 1]
+    monkeypatch.setenv("BENCH_SOURCES", "torchvision, folder")  # the order that the user sets
+    assert [row.label for row in sources.rows(pets, "test", tmp_path)] == [0, 0, 1, 1]
+    assert list(sources.available(pets, tmp_path)) == ["folder", "hub"]
+    monkeypatch.setenv("BENCH_SOURCES", "folders")
+    with pytest.raises(UnknownName, match="did you mean 'folder'"):
+        next(sources.rows(pets, "test", tmp_path))
+    monkeypatch.delenv("BENCH_SOURCES")
     with pytest.raises(DataError, match="has no source 'torchvision'"):
         next(sources.rows(pets, "test", tmp_path, "torchvision"))
     with pytest.raises(DataError, match="no split"):
