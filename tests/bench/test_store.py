@@ -121,3 +121,13 @@ def test_unwritable_store_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(StoreError) as caught:
         Store(blocked / "store")
     assert "\n" not in str(caught.value)
+
+
+def test_what_results_are_computed_from_is_kept_and_compared(tmp_path: Path) -> None:
+    first, second = Store(str(tmp_path / "store")), Store(str(tmp_path / "store"))
+    first.agree("svhn-test", "a" * 64)
+    second.agree("svhn-test", "a" * 64)
+    second.agree("svhn-train", "b" * 64)
+    with pytest.raises(StoreError, match=r"svhn-test on this machine \(b{12}\) is not what .* \(a{12}\)"):
+        second.agree("svhn-test", "b" * 64)
+    first.agree("svhn-test", "a" * 64)
