@@ -9,7 +9,7 @@ from bench.leaderboard.boards import Entry
 from bench.leaderboard.views import DASH, further, interval, markdown, number
 
 BEGIN, END = "<!-- leaderboard:begin -->", "<!-- leaderboard:end -->"
-SHORT, LONG = 10, 40
+SHORT, LONG = 5, 40
 """Rows of a board in the project's README and in the leaderboards' own."""
 
 _CSV = (
