@@ -2,6 +2,7 @@
 
 A sweep never rebuilds a model. For ordinary models `pretrained + scaling * merged` is written into one set of buffers,
 in place. A tangent model is affine in the coefficient, so one forward and one directional derivative serve the grid.
+With a tower whose fast paths are switched off, every coefficient is computed on its own.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -78,11 +79,23 @@ class Evaluator:
         tangent: bool,
     ) -> list[list[Tensor]]:
         """Correctness of every coefficient on every (images, head): `result[scaling][set]` is bool [images]."""
+        if self.backbone.tower.plain:
+            return [[self._alone(merged, a, *one, tangent=tangent) for one in sets] for a in scalings]
         if tangent:
             by_set = [self.correct_tangent(merged, scalings, images, head) for images, head in sets]
             return [[bits[i] for bits in by_set] for i in range(len(scalings))]
         params = Scaled(self.backbone.pretrained, merged)
         return [[self.correct(params.at(a), *one) if a else self.untouched(*one) for one in sets] for a in scalings]
+
+    def _alone(
+        self, merged: Mapping[str, Tensor], scaling: float, images: Images, head: Tensor, *, tangent: bool
+    ) -> Tensor:
+        """One coefficient as if it were the only one, for debugging: its own weights or its own derivative."""
+        base = self.backbone.pretrained
+        scaled = {name: scaling * tensor.to(base[name].device) for name, tensor in merged.items()}
+        if tangent:
+            return self.correct_tangent(scaled, (1.0,), images, head)[0]
+        return self.correct({**base, **{name: base[name] + moved for name, moved in scaled.items()}}, images, head)
 
     def untouched(self, images: Images, head: Tensor) -> Tensor:
         """`correct` of the pretrained weights, kept: coefficient 0 of every sweep asks for it."""

@@ -159,8 +159,7 @@ class Trainer:
         self.optimiser = torch.optim.AdamW(
             self.leaves.values(), lr=recipe.lr, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True
         )
-        self.losses = torch.zeros(recipe.steps, device=head.device)
-        self.last_penalty = torch.zeros((), device=head.device)
+        self.losses, self.last_penalty = (torch.zeros(size, device=head.device) for size in ((recipe.steps,), ()))
 
     def step(self, index: int, batch: Tensor, labels: Tensor) -> None:
         grads, updates = self.gradients(index, batch, labels)
@@ -174,6 +173,7 @@ class Trainer:
                 precision=self.recipe.penalty_precision,
                 sketch=self.recipe.sketch,
                 generator=generator(self.seed, "finetune sketch", index) if self.recipe.sketch else None,
+                plain=self.tower.plain,
             )
         for name, leaf in self.leaves.items():
             leaf.grad = grads[name]

@@ -32,7 +32,8 @@ class Runtime:
     batch_size: int = 100
     """Images at once in evaluation."""
     fast: bool = True
-    """The hand-written tower where the architecture allows; otherwise open_clip's own modules."""
+    """False, for debugging: open_clip's own modules and torch.func in place of the hand-written tower, autograd in
+    place of the penalty's closed form, every coefficient of a sweep on its own. See docs/speed.md."""
     deterministic: bool = True
     checkpointing: bool = False
     """Recompute each block in the backward pass: less memory, about a third more time."""

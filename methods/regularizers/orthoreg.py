@@ -116,6 +116,7 @@ REGULARIZER = Regularizer(
     "arXiv:2604.17078",
     dense,
     factored,
+    part=lambda excess: excess,
     sketches=True,
     formula="frobenius: sum over matrices of |G - I|_F, G the smaller Gram matrix of D; squared: |D^T D - I|_F^2",
 )

@@ -52,5 +52,6 @@ REGULARIZER = Regularizer(
     "arXiv:2604.17078",
     dense,
     factored,
+    part=lambda excess: excess.diagonal().diag(),
     formula="squared: sum over matrices of sum_j (|d_j|^2 - 1)^2, d_j columns of D; frobenius: its root, smaller side",
 )

@@ -62,5 +62,6 @@ REGULARIZER = Regularizer(
     "arXiv:2604.17078",
     dense,
     factored,
+    part=lambda excess: excess - excess.diagonal().diag(),
     formula="squared: sum over matrices of sum_{i != j} (d_i . d_j)^2; frobenius: its root, smaller side",
 )

@@ -47,6 +47,7 @@ class Regularizer:
     factored: Callable[[Factors, Factors, float, Settings], Tensor]
     options: Mapping[str, Any] = field(default_factory=lambda: {**{k: v[0] for k, v in CHOICES.items()}, "sketch": 0})
     sketches: bool = False  # `dense` can use probes
+    part: Callable[[Tensor], Tensor] | None = None  # of G - I, what is penalised: for `plain`
     formula: str = ""  # one line of text
     version: int = 1  # raised when the gradients change
 
@@ -62,6 +63,7 @@ class Regularizer:
         precision: str = "float32",
         sketch: int = 0,
         generator: Generator | None = None,
+        plain: bool = False,
     ) -> Tensor:
         """Add the penalty's gradient times `strength` to `grads` in place; return its value, 0-d, unweighted.
 
@@ -73,7 +75,8 @@ class Regularizer:
 
         `precision="mixed"` lets a regulariser multiply in bfloat16 where its rounding stays below a thousandth of the
         gradient, and `sketch=k` lets it estimate from k random probes of `generator` (on the CPU): see
-        `methods.regularizers.orthoreg` for both.
+        `methods.regularizers.orthoreg` for both. `plain` differentiates the formula by autograd instead, for debugging:
+        slow, and what the closed form must equal; a sketch, and a regulariser without `part`, have no such way.
         """
         given = {"form": form, "penalised": penalised, "precision": precision}
         for option, (first, second) in CHOICES.items():
@@ -86,6 +89,8 @@ class Regularizer:
         }
         if not chosen:
             raise ValueError(f"{self.name}: no matrix among the {len(updates)} updates; this method trains none")
+        if plain and self.part is not None and not sketch:
+            return torch.stack([self._plain(self.part, u, grads[n], strength, form) for n, u in chosen.items()]).sum()
         settings = Settings(form, precision == "mixed", self._probes(chosen, form, sketch, generator))
         values = []
         for name, update in chosen.items():
@@ -94,6 +99,25 @@ class Regularizer:
             else:
                 values.append(self.dense(update, grads[name], strength, settings))
         return torch.stack(values).sum()
+
+    @staticmethod
+    @torch.enable_grad()
+    def _plain(part: Callable[[Tensor], Tensor], update: Update, grad: Any, strength: float, form: str) -> Tensor:
+        """One matrix by the formula, low-rank updates multiplied out."""
+        if isinstance(update, Factors):
+            leaves, grads = [update.b.detach().requires_grad_(), update.a.detach().requires_grad_()], [grad.b, grad.a]
+            moved = update.scale * leaves[0] @ leaves[1]
+        else:
+            leaves, grads = [update.detach().requires_grad_()], [grad]
+            moved = leaves[0]
+        rows, columns = moved.shape
+        product = moved @ moved.T if form == "frobenius" and rows < columns else moved.T @ moved
+        total = part(product - torch.eye(len(product)).to(product)).square().sum()
+        value = total if form == "squared" else total.sqrt()
+        if value > 0:  # where the root is zero it has a kink, and zero is a subgradient
+            for one, more in zip(grads, torch.autograd.grad(strength * value, leaves), strict=True):
+                one.detach().add_(more)
+        return value.detach()
 
     def _probes(
         self, updates: Mapping[str, Update], form: str, sketch: int, generator: Generator | None

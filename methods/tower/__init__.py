@@ -29,12 +29,14 @@ class Tower:
     calls differ. Parameter names are those of `visual.named_parameters()`.
 
     `fast` says which implementation is in use: hand-written where the architecture is recognised, unless switched off.
+    `plain` says that it was switched off, for debugging: callers then take their own plain ways too.
     `checkpointing` trades time for memory on the fast path: a backward pass computes each block's activations again.
     """
 
     def __init__(self, visual: nn.Module, *, fast: bool = True, checkpointing: bool = False) -> None:
         self.module = visual.eval()
         self.checkpointing = checkpointing
+        self.plain = not fast
         self.layout: Layout | None = recognise(visual) if fast else None
 
     @property

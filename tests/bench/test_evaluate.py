@@ -132,3 +132,18 @@ def test_pretrained_is_never_written(base: Backbone) -> None:
 def test_a_foreign_parameter_is_refused(base: Backbone) -> None:
     with pytest.raises(ValueError, match=r"'visual\.extra', which is no parameter"):
         Scaled(base.pretrained, {"visual.extra": torch.zeros(1)})
+
+
+@pytest.mark.parametrize("tangent", [False, True])
+def test_without_fast_paths_every_coefficient_is_computed_alone(
+    base: Backbone, pictures: Images, tangent: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slow = backbone.load("mini", [CARD], fast=False)
+    assert slow.tower.plain
+    assert not slow.tower.fast
+    monkeypatch.setattr("bench.evaluate.Scaled", None)
+    found = Evaluator(slow).sweep(update(base, 0.5), SCALINGS, [(pictures, base.heads["digits"])], tangent=tangent)
+    monkeypatch.undo()
+    fast = Evaluator(base).sweep(update(base, 0.5), SCALINGS, [(pictures, base.heads["digits"])], tangent=tangent)
+    for one, other in zip(found, fast, strict=True):
+        assert torch.equal(one[0], other[0])
