@@ -13,6 +13,7 @@ from typing import Any
 
 from bench import catalogue
 from bench.catalogue import Catalogue
+from bench.declaration import NAME
 from bench.errors import BenchError, UnknownName
 from methods.finetuning import FINETUNING
 from methods.finetuning.record import FineTuning
@@ -70,6 +71,8 @@ def _module(path: str) -> Any:
 def _add(table: dict[str, Any], method: Any, kind: type, where: str) -> None:
     if kind not in type(method).__mro__:
         raise BenchError(f"{where}: {method!r} is not a {kind.__name__}; see docs/operator.md")
+    if not NAME.fullmatch(method.name):
+        raise BenchError(f"{where}: the name {method.name!r} is not made of letters, digits, _, - and dots; rename it")
     if method.name in table and table[method.name] is not method:
         raise BenchError(f"{where}: the name {method.name!r} is taken; rename your method")
     table[method.name] = method

@@ -104,10 +104,21 @@ class Operator:
     __call__ = merge
 
     def _cast(self, vectors: Vectors, merged: Mapping[str, Tensor]) -> TaskVector:
+        if not isinstance(merged, Mapping):
+            raise ValueError(f"{self.name}: the operator returned a {type(merged).__name__}, not a dict of tensors")
         if merged.keys() != vectors[0].keys():
             odd = sorted(merged.keys() ^ vectors[0].keys())[0]
             raise ValueError(f"{self.name}: the operator returned other names than it was given, first {odd!r}")
-        return {name: merged[name].to(result_dtype(vectors, name)) for name in vectors[0]}
+        cast = {}
+        for name, given in vectors[0].items():
+            x = merged[name]
+            if not isinstance(x, Tensor):
+                raise ValueError(f"{self.name}: the operator returned {name!r} as a {type(x).__name__}, not a tensor")
+            if x.shape != given.shape:
+                was, should = tuple(x.shape), tuple(given.shape)
+                raise ValueError(f"{self.name}: the operator returned {name!r} with shape {was} instead of {should}")
+            cast[name] = x.to(result_dtype(vectors, name))
+        return cast
 
     def with_(self, **changes: Any) -> "Operator":
         """This record with some fields changed (composition builds new operators this way)."""

@@ -4,6 +4,7 @@ A task vector maps parameter names to tensors (expert minus pretrained). Every f
 names or shapes differ; nothing is skipped or padded in silence.
 """
 
+import functools
 import hashlib
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -112,10 +113,10 @@ def pack(vectors: Vectors) -> tuple[Tensor, Callable[[Tensor], TaskVector]]:
 def per_tensor(function: Callable[..., Tensor]) -> Callable[..., TaskVector]:
     """Lift `f(deltas[tasks, *shape], **options) -> [*shape]` to whole task vectors, one tensor at a time."""
 
+    @functools.wraps(function)
     def merge(vectors: Vectors, **options: object) -> TaskVector:
         return {name: function(stack(vectors, name), **options) for name in vectors[0]}
 
-    merge.__doc__ = function.__doc__
     return merge
 
 

@@ -25,6 +25,7 @@ ORDER = [
         "tensorfile",
         "suites",
         "catalogue",
+        "declaration",
     },
     {"store", "bibliography"},
     {
