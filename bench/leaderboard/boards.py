@@ -4,6 +4,7 @@ Markdown, CSV, LaTeX, HTML and `--json` all print from these rows, so their valu
 percent with two decimals. Boards are never mixed: a rank is a place among rows that were allowed to see the same.
 """
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -57,7 +58,7 @@ def build(rows: pa.Table, cells: pa.Table, suite: str | None = None) -> dict[str
         "boards": boards,
         "references": [_entry(lines, line, e) for line, e in _measured(lines, lines.zeroshot + lines.experts)],
         "negation": _negation(lines),
-        "posthoc": [_entry(lines, line, e) for line, e in _measured(lines, lines.posthoc + unable["posthoc"])],
+        "posthoc": _posthoc(lines, lines.posthoc + unable["posthoc"]),
         "effects": extras.effects(lines),
         "curves": extras.curves(rows, lines),
         "subsets": extras.subsets(rows, lines),
@@ -174,6 +175,22 @@ def _negation(lines: Lines) -> list[Entry]:
         }
         entries.append(entry)
     return sorted(entries, key=lambda e: (e["target"] is None, e["target"] or 0.0, e["name"]))
+
+
+def _posthoc(lines: Lines, found: Sequence[Line]) -> list[Entry]:
+    """Rows of post-hoc linearisation, each beside the accuracy of the same merge as it is."""
+
+    def same(key: str) -> str:
+        identity = lines.cells.get(key, {}).get("identity", {})
+        return json.dumps({k: v for k, v in identity.items() if k != "kind"}, sort_keys=True)
+
+    plain = {same(key): line for line in lines.addition for keys in line.keys.values() for key in keys}
+    entries = []
+    for line, estimate in _measured(lines, found):
+        twins = {id(t): t for keys in line.keys.values() for key in keys if (t := plain.get(same(key))) is not None}
+        (twin,) = twins.values() if len(twins) == 1 else (None,)
+        entries.append(_entry(lines, line, estimate) | {"as_it_is": tables.percent(twin.accuracy) if twin else None})
+    return entries
 
 
 def _notes(lines: Lines, boards: Sequence[dict[str, Any]]) -> list[str]:

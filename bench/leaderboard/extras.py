@@ -1,5 +1,7 @@
 """What stands beside the boards: the effect of a regulariser, coefficient curves, geometry and curves over subsets."""
 
+import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -126,26 +128,29 @@ def strengths(rows: pa.Table, cells: pa.Table, lines: Lines) -> list[Found]:
 
 
 def subsets(rows: pa.Table, lines: Lines) -> list[Found]:
-    """Accuracy against the number of merged tasks: per row name the mean over measured subsets and seeds of every
-    size.
+    """Accuracy against the number of merged tasks: per row name the mean over measured subsets of every size, on the
+    seeds that all sizes have. Merges that differ in more than their tasks never share a curve.
     """
     wanted = pc.and_(pc.equal(rows["kind"], "addition"), pc.equal(rows["split"], "test"))
     wanted = pc.and_(wanted, pc.equal(rows["suite"], lines.suite))
-    names = ("key", "finetuning", "operator", "tasks", "task", "correct", "total")
-    merged: dict[tuple[str, str, str], dict[str, float]] = defaultdict(dict)
-    for key, finetuning, operator, tasks, task, correct, total in zip(
+    names = ("key", "finetuning", "operator", "tasks", "seed", "task", "correct", "total")
+    merged: dict[tuple[str, str, str, int], dict[str, float]] = defaultdict(dict)
+    for key, finetuning, operator, tasks, seed, task, correct, total in zip(
         *(rows.filter(wanted)[name].to_pylist() for name in names), strict=True
     ):
-        merged[key, f"{finetuning}/{operator}", tasks][task] = accuracy(correct, total)
-    points: dict[str, dict[int, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
-    for (key, name, tasks), by_task in merged.items():
+        merged[key, f"{finetuning}/{operator}", tasks, seed][task] = accuracy(correct, total)
+    points: dict[tuple[str, str], dict[int, dict[int, list[tuple[float, float]]]]] = defaultdict(dict)
+    for (key, name, tasks, seed), by_task in merged.items():
         size = len(tasks.split("+"))
         experts = dict(lines.by_key[k] for k in lines.upstream(key) if k in lines.by_key)
         if len(by_task) == size and set(by_task) <= set(experts) and min(experts.values()) > 0:
-            points[name][size].append((mean_accuracy(by_task), normalised_accuracy(by_task, experts)))
+            found = points[name, _way(lines, key)].setdefault(size, defaultdict(list))
+            found[seed].append((mean_accuracy(by_task), normalised_accuracy(by_task, experts)))
+    curves = {way: found for way, by_size in points.items() if len(found := _shared(by_size)) > 1}
+    ways = [name for name, _ in curves]
     return [
         {
-            "name": name,
+            "name": name if ways.count(name) == 1 else f"{name}[{hashlib.sha256(way.encode()).hexdigest()[:4]}]",
             "points": [
                 {
                     "tasks": size,
@@ -153,9 +158,22 @@ def subsets(rows: pa.Table, lines: Lines) -> list[Found]:
                     "accuracy": tables.percent(float(np.mean([v[0] for v in values]))),
                     "normalised": tables.percent(float(np.mean([v[1] for v in values]))),
                 }
-                for size, values in sorted(points[name].items())
+                for size, values in sorted(found.items())
             ],
         }
-        for name in sorted(points)
-        if len(points[name]) > 1
+        for (name, way), found in sorted(curves.items())
     ]
+
+
+def _way(lines: Lines, key: str) -> str:
+    """Everything about a merge but its tasks and its seed."""
+    identity = lines.cells.get(key, {}).get("identity", {})
+    return json.dumps({k: v for k, v in identity.items() if k not in ("tasks", "experts", "seed")}, sort_keys=True)
+
+
+def _shared(
+    by_size: Mapping[int, Mapping[int, list[tuple[float, float]]]],
+) -> dict[int, list[tuple[float, float]]]:
+    """The values of every size on the seeds that all sizes have."""
+    seeds = set.intersection(*map(set, by_size.values()))
+    return {size: [v for s in sorted(seeds) for v in found[s]] for size, found in by_size.items()} if seeds else {}

@@ -33,8 +33,9 @@ def page(found: Mapping[str, Any]) -> str:
     boards = [_board(number, board) for number, board in enumerate(found["boards"], 1)]
     effects = [_effect(effect) for effect in found["effects"]]
     rows = [row for board in found["boards"] for row in board["rows"]]
-    bases = list(dict.fromkeys(sorted(row["finetuning"].partition("+")[0] for row in rows)))
-    styles = {row["finetuning"]: _style(row["finetuning"], bases) for row in rows}
+    drawn = {row["finetuning"] for row in rows} | {entry["name"].partition("/")[0] for entry in found["subsets"]}
+    bases = list(dict.fromkeys(sorted(name.partition("+")[0] for name in drawn)))
+    styles = {name: _style(name, bases) for name in drawn}
     worst = max((v for e in found["disentanglement"] for row in e["error"] for v in row), default=0.0) or 1.0
     shown = {
         **found,
@@ -59,7 +60,6 @@ def page(found: Mapping[str, Any]) -> str:
         deepest=deepest,
         squares=[_square(entry, worst) for entry in found["disentanglement"]],
         worst=worst,
-        plain={row["name"]: None for row in found["posthoc"]} | {row["name"]: row["accuracy"] for row in rows},
         published=published.load(),
         wbr=Markup("<wbr>"),
         whisker=lambda row, scale: svg.whisker(row["accuracy"], row["low"], row["high"], scale),

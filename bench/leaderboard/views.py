@@ -81,7 +81,6 @@ def _negation_note(page: Page) -> str:
 
 def posthoc(page: Page) -> str:
     """Merges evaluated as tangent models, beside the same merges as they are."""
-    plain = {row["name"]: row["accuracy"] for board in page["boards"] for row in board["rows"]}
     return markdown(
         [
             {
@@ -90,7 +89,7 @@ def posthoc(page: Page) -> str:
                 "95 % interval": row["reason"] or interval(row["low"], row["high"]),
                 "normalised (own)": number(row["normalised"]),
                 "normalised (common)": number(row["normalised_common"]),
-                "as it is": number(plain.get(row["name"])),
+                "as it is": number(row["as_it_is"]),
                 "scaling": row["scaling"],
                 "tasks": row["complete"],
                 "seeds": len(row["seeds"]) or DASH,
@@ -113,8 +112,8 @@ def subsets(found: Sequence[Mapping[str, Any]]) -> list[str]:
     }
     counts = ", ".join(f"{'–'.join(map(str, merges[size]))} of {size}" for size in sizes)
     note = (
-        "Accuracy normalised by own experts, in percent, mean over the measured subsets of every size and seeds. "
-        f"Merges behind every figure: {counts} tasks."
+        "Accuracy normalised by own experts, in percent, mean over the measured subsets of every size, on the seeds "
+        f"that all sizes have. Merges behind every figure: {counts} tasks."
     )
     return [note, markdown(lines)]
 

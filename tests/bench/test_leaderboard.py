@@ -4,7 +4,7 @@ import json
 
 import pyarrow as pa
 import pytest
-from samples import METHODS, OPERATORS, TASKS, Synthetic, without
+from samples import GRID, METHODS, OPERATORS, TASKS, Synthetic, without
 
 from bench import tables
 from bench.leaderboard import boards, html, text
@@ -137,7 +137,10 @@ def test_curves_subsets_and_geometry_stand_beside_the_boards():
             rows,
             finetuning="att",
             operator="ties",
+            options="{}",
+            seed=seed,
             experts=[f"expert-att-{t}-{seed}" for t in TASKS[:2]],
+            coefficients=list(GRID),
         )
     page = boards.build(*sample.tables())
     (heat,) = page["geometry"]
@@ -161,13 +164,38 @@ def line_of(markdown: str, name: str, column: str) -> str:
     return next(line for line in table.splitlines() if line.startswith(f"| {name}"))
 
 
+def test_a_subset_curve_mixes_neither_seeds_nor_ways_of_merging():
+    sample = Synthetic(seeds=(0, 1), methods=("att",), operators=("ties",))  # all three tasks, both seeds
+    for way in (list(GRID), [0.0, 1.0]):
+        common = {"finetuning": "att", "operator": "ties", "seed": 0, "tasks": "apples+birds"}
+        rows = [sample.row("addition", t, 0.9, **common) for t in TASKS[:2]]
+        known = {"finetuning": "att", "operator": "ties", "options": "{}", "seed": 0, "coefficients": way}
+        sample.add(f"subset-{len(way)}", rows, experts=[f"expert-att-{t}-0" for t in TASKS[:2]], **known)
+    (curve,) = boards.build(*sample.tables())["subsets"]  # the other coefficients have one size only: no curve
+    assert [(p["tasks"], p["merges"]) for p in curve["points"]] == [(2, 1), (3, 1)]
+
+
+def test_a_method_with_subsets_only_is_drawn_too():
+    sample = Synthetic(seeds=(0,), methods=("att",), operators=("ties",))
+    lora = [sample.expert("lora", task, 0, 0.8) for task in TASKS]
+    for size in (1, 2):
+        common = {"finetuning": "lora", "operator": "ties", "seed": 0, "tasks": "+".join(TASKS[:size])}
+        rows = [sample.row("addition", t, 0.6, **common) for t in TASKS[:size]]
+        sample.add(f"lora-{size}", rows, finetuning="lora", operator="ties", seed=0, experts=lora[:size])
+    page = boards.build(*sample.tables())
+    assert [entry["name"] for entry in page["subsets"]] == ["lora/ties"]
+    assert "lora/ties" not in {row["name"] for row in page["boards"][0]["rows"]}
+    assert "<title>lora</title>" in html.page(page)
+
+
 def test_post_hoc_disentanglement_and_strengths_have_their_own_views():
     sample = Synthetic(seeds=(0,), methods=("att",), operators=("ties",))
     experts = [f"expert-att-{task}-0" for task in TASKS]
     merged = {"finetuning": "att", "operator": "ties", "seed": 0, "tasks": "+".join(TASKS), "scaling": 0.3}
+    same = {"finetuning": "att", "operator": "ties", "options": "{}", "seed": 0, "coefficients": list(GRID)}
     alone = [sample.row("posthoc", task, 0.8, finetuning="att", seed=0, scaling=1.0) for task in TASKS]
     linear = [sample.row("posthoc", task, 0.6, **merged) for task in TASKS]
-    sample.add("posthoc", alone + linear, finetuning="att", operator="ties", experts=experts)
+    sample.add("posthoc", alone + linear, experts=experts, **same)
     for pair, error in enumerate(([[0.0, 0.2], [0.4, 0.6]], [[0.0, 0.4], [0.0, 1.0]])):
         metrics = {"tasks": list(TASKS[:2]), "coefficients": [0.0, 1.0], "error": error}
         sample.add(
