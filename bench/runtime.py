@@ -28,7 +28,7 @@ class Runtime:
     threads: int = 1
     include: tuple[str, ...] = ()
     memory_limit: float = 0.0
-    """GiB that a process may have, see `bench.memory`; 0: as much as there is."""
+    """GiB that cells may take in a process, see `bench.memory`; 0: as much as there is."""
     batch_size: int = 100
     """Images at once in evaluation."""
     fast: bool = True

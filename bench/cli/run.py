@@ -40,7 +40,9 @@ AddressOption = Annotated[str, typer.Option("--address", help="Join a Ray cluste
 DeviceOption = Annotated[Literal["cpu", "cuda"], typer.Option("--device", help="Where cells compute.")]
 FractionOption = Annotated[float, typer.Option("--gpu-fraction", help="Share of a GPU for each cell; 0: one half.")]
 TimeoutOption = Annotated[float, typer.Option("--cell-timeout", help="Seconds after which a cell fails; 0: never.")]
-MemoryOption = Annotated[float, typer.Option("--memory-limit", help="GiB for each process; 0: no limit.")]
+MemoryOption = Annotated[
+    float, typer.Option("--memory-limit", min=0, help="GiB that cells may take in a process; 0: no limit.")
+]
 RuntimeOption = Annotated[
     list[str] | None,
     typer.Option(

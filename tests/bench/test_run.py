@@ -105,7 +105,7 @@ def test_what_was_warm_is_let_go_when_memory_is_exhausted(store, wrong, monkeypa
 def test_a_cell_that_exhausts_its_memory_fails_alone(store, wrong, how):
     """The operator really takes memory until the kernel says no; cells before and after it run in the same process."""
     words = ["run", "--grid", "smoke", "--methods", "nonlinear", "--operators", "average,hungry,ties"]
-    words += ["--include", wrong, "--memory-limit", "4", "--json", "--store", str(store), *how]
+    words += ["--include", wrong, "--memory-limit", "2", "--json", "--store", str(store), *how]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "bench", *words]
     found = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=600)
@@ -115,7 +115,7 @@ def test_a_cell_that_exhausts_its_memory_fails_alone(store, wrong, how):
     assert failure["cell"] == "nonlinear/hungry seed 0"
     assert failure["error"].startswith("out of memory (can't allocate memory: you tried to allocate 134217728 bytes")
     assert failure["error"].endswith(
-        "a process may have 4 GiB; raise --memory-limit, or use --runtime checkpointing=true"
+        "a process may take 2 GiB; raise --memory-limit, or use --runtime checkpointing=true"
     )
     assert (told["done"], told["blocked"]) == (5, 0)
     assert "torch.ones(2**25)" in Store(store).read_failure(failure["key"])["traceback"]
