@@ -5,6 +5,7 @@ The only home of open_clip. The text tower makes the heads that are missing from
 
 import contextlib
 import hashlib
+import logging
 import os
 import uuid
 import warnings
@@ -20,6 +21,7 @@ from bench import images, suites
 from bench.cards import DatasetCard
 from bench.errors import DataError
 from bench.preflight import weights_file
+from bench.sources.decode import alone
 from bench.suites import ASSETS, BackboneCard
 from methods.tower import Tower
 
@@ -48,7 +50,7 @@ class Backbone:
         model = model or _create(card)
         self.sha256 = digest(model)
         """Of all weights, text tower included: what heads are cached under, and what records name."""
-        self.heads = {d.name: _head(model, self.sha256, card, d).to(self.device) for d in datasets}
+        self.heads = {d.name: _head(model, self.sha256, card, d, self.device).to(self.device) for d in datasets}
         visual = model.visual.to(self.device).eval().requires_grad_(False)
         self.tower = Tower(visual, fast=fast, checkpointing=checkpointing)
         self.pretrained: dict[str, Tensor] = {name: p.detach() for name, p in visual.named_parameters()}
@@ -71,7 +73,11 @@ def untrained(card: BackboneCard, *, device: str = "cpu") -> Backbone:
     """The backbone with random weights and no heads, for measurements of time and memory."""
     import open_clip
 
-    model = open_clip.create_model(card.architecture, precision="fp32", load_weights=False)
+    logging.disable(logging.WARNING)  # that the weights are random is what was asked for
+    try:
+        model = open_clip.create_model(card.architecture, precision="fp32", load_weights=False)
+    finally:
+        logging.disable(logging.NOTSET)
     return Backbone(card, (), device=device, model=model)
 
 
@@ -157,8 +163,8 @@ def verify_file(path: Path, expected: str, remedy: str) -> None:
         raise DataError(f"{path} is damaged: its sha256 is not {expected[:16]}...; {remedy}")
 
 
-def _head(model: Any, weights: str, backbone: BackboneCard, card: DatasetCard) -> Tensor:
-    """The zero-shot head of a dataset, from the cache or from the text tower of these weights."""
+def _head(model: Any, weights: str, backbone: BackboneCard, card: DatasetCard, device: torch.device) -> Tensor:
+    """The zero-shot head of a dataset, from the cache or from the text tower of these weights, on the device."""
     what = f"{HEAD_VERSION}|{backbone.fingerprint}|{weights}|{'|'.join(card.classes)}|{'|'.join(card.templates)}"
     name = (
         f"{backbone.name.replace('/', '--')}-{card.name}-{hashlib.sha256(what.encode()).hexdigest()[:16]}.safetensors"
@@ -168,8 +174,11 @@ def _head(model: Any, weights: str, backbone: BackboneCard, card: DatasetCard) -
         scratch = path.parent / f".{name}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            safetensors.torch.save_file({"head": make_head(model, backbone.architecture, card)}, scratch)
-            scratch.rename(path)
+            with alone(path.parent / f".{name}.lock"):  # ImageNet has 80,000 prompts: one process reads them
+                if not path.is_file():
+                    head = make_head(model.to(device), backbone.architecture, card).cpu()
+                    safetensors.torch.save_file({"head": head.contiguous()}, scratch)
+                    scratch.rename(path)
         except (OSError, safetensors.SafetensorError) as error:
             reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:120]
             raise DataError(
@@ -191,8 +200,10 @@ def make_head(model: Any, architecture: str, card: DatasetCard) -> Tensor:
 
     tokenizer = open_clip.get_tokenizer(architecture)
     model = model.eval()
+    device = model.logit_scale.device
     rows = []
     for name in card.classes:
-        features = model.encode_text(tokenizer([t.replace("{}", name) for t in card.templates]), normalize=True)
+        prompts = tokenizer([t.replace("{}", name) for t in card.templates]).to(device)
+        features = model.encode_text(prompts, normalize=True)
         rows.append(torch.nn.functional.normalize(features.mean(dim=0), dim=0))
     return (torch.stack(rows) * model.logit_scale.exp()).float()

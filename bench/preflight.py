@@ -50,8 +50,9 @@ def missing(suite: Suite, cells: Iterable[Cell]) -> list[str]:
         card = suite.card(task)
         if not all(has_images(card, tower.image_size, splits[task]) for tower in towers):
             rows = sum(split.rows for split in card.splits.values())
+            pin = " --revision COMMIT" if sources.unpinned(card) else ""
             lines.append(
-                f"data set {task} ({rows:,} images): `bench data fetch {task}`, or set BENCH_DATA to its folder"
+                f"data set {task} ({rows:,} images): `bench data fetch {task}{pin}`, or set BENCH_DATA to its folder"
             )
     return lines
 

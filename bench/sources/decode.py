@@ -100,7 +100,7 @@ def build(
     part = cache / f".{final.name}.part"
     try:
         part.mkdir(parents=True, exist_ok=True)
-        with _alone(cache / f".{final.name}.lock"):
+        with alone(cache / f".{final.name}.lock"):
             if not final.is_dir():
                 _fill(card, split, size, part, root or data_folder(), kind, workers, progress)
                 part.rename(final)
@@ -253,8 +253,8 @@ def _sha256(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Hold a lock file: one process builds, others wait and then find the folder."""
+def alone(path: Path) -> Iterator[None]:
+    """Hold a lock file: one process makes something, others wait and then find it."""
     with path.open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -1,5 +1,7 @@
 """Weights of backbones: whose they are, which activation they want, and what becomes of heads when they change."""
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ import safetensors.torch
 import torch
 
 from bench import backbone, preflight, suites
+from bench.cards import DatasetCard
 from bench.errors import DataError
 from tests.bench import paper
 
@@ -70,6 +73,22 @@ def test_the_papers_towers_have_quickgelu(name: str) -> None:
     with torch.device("meta"):
         model = open_clip.CLIP(**open_clip.get_model_config(card.architecture))
     assert {type(block.mlp.gelu) for block in model.visual.transformer.resblocks} == {QuickGELU}
+
+
+def test_processes_that_start_together_read_the_prompts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    suite = paper.install("hub", tmp_path, monkeypatch, tasks=TASKS)
+    asked: list[str] = []
+
+    def slowly(model: object, architecture: str, card: DatasetCard) -> torch.Tensor:
+        asked.append(card.name)
+        time.sleep(0.3)
+        return torch.ones(2, 48)
+
+    monkeypatch.setattr(backbone, "make_head", slowly)
+    with ThreadPoolExecutor(3) as pool:
+        found = list(pool.map(lambda _: backbone.load("ViT-B-32", [suite.card("mnist")]), range(3)))
+    assert asked == ["mnist"]
+    assert all(torch.equal(base.heads["mnist"], torch.ones(2, 48)) for base in found)
 
 
 def test_a_head_that_cannot_be_written_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
