@@ -207,6 +207,11 @@ def _notes(lines: Lines, boards: Sequence[dict[str, Any]]) -> list[str]:
         found.append(
             f"Rows have {counts[0]} to {counts[-1]} seeds; differences are taken on the seeds that both rows have."
         )
+    if counts and 0 < counts[0] < stats.OUTER_SEEDS:
+        found.append(
+            f"Where fewer than {stats.OUTER_SEEDS} seeds were run, intervals and p-values speak of these very models: "
+            "the variance between seeds is not in them."
+        )
     if not lines.addition:
         found.append("No merged models have been measured yet.")
     return found

@@ -75,6 +75,15 @@ def test_a_board_with_one_row_is_an_honest_board():
     assert page["effects"] == []
 
 
+def test_too_few_seeds_to_know_their_variance_are_said():
+    few, enough = (
+        boards.build(*Synthetic(methods=("att",), operators=("ties",), seeds=seeds).tables())["notes"]
+        for seeds in ((0, 1), (0, 1, 2))
+    )
+    assert [note for note in few if "variance between seeds is not in them" in note]
+    assert enough == []
+
+
 def test_experts_without_any_merge_are_references_without_a_board():
     page = boards.build(*Synthetic(operators=(), negation=False).tables())
     assert page["boards"] == []
