@@ -47,9 +47,11 @@ class Backbone:
     ) -> None:
         self.card = card
         self.device = torch.device(device)
-        model = model or _create(card)
+        given, model = model, model or _create(card)
         self.sha256 = digest(model)
         """Of all weights, text tower included: what heads are cached under, and what records name."""
+        if given is None and not card.sha256:
+            _same_as_before(card, self.sha256)
         self.heads = {d.name: _head(model, self.sha256, card, d, self.device).to(self.device) for d in datasets}
         visual = model.visual.to(self.device).eval().requires_grad_(False)
         self.tower = Tower(visual, fast=fast, checkpointing=checkpointing)
@@ -113,7 +115,6 @@ def _create(card: BackboneCard) -> Any:
             f"weights {card.weights!r} of {card.name} cannot be loaded ({str(error).splitlines()[0][:160]}); "
             f"fetch them once with network access, or put the file at {own}"
         ) from error
-    _same_as_before(card, model)
     told = getattr(model.visual, "preprocess_cfg", {})
     if tuple(told.get("mean", card.mean)) != card.mean or tuple(told.get("std", card.std)) != card.std:
         raise DataError(f"{card.name} wants mean {told['mean']} and std {told['std']}; add it to backbones.toml")
@@ -129,9 +130,9 @@ def digest(model: Any) -> str:
     return found.hexdigest()
 
 
-def _same_as_before(card: BackboneCard, model: Any) -> None:
+def _same_as_before(card: BackboneCard, found: str) -> None:
     """DataError when weights that no card has a hash of are not those that this machine saw first."""
-    path, found = weights_file(card).with_suffix(".sha256"), digest(model)
+    path = weights_file(card).with_suffix(".sha256")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.is_file():
