@@ -29,5 +29,9 @@ class Unwritable(StoreError):
     """Nothing can be written any more: no fault of the cell that finds out, and the end of the run."""
 
 
+class NoStore(StoreError):
+    """There is no store yet where one was to be read."""
+
+
 class DataError(BenchError):
     """A data set or weight file is missing, damaged or not what its card says."""

@@ -28,7 +28,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from bench import documents, parts
-from bench.errors import StoreError
+from bench.errors import NoStore, StoreError
 from bench.folder import Folder, first_line
 from bench.parts import Part, Stamp
 from bench.records import SCHEMA_VERSION, Record
@@ -54,7 +54,7 @@ class Store(Folder):
         marker = f"{self._root}/bench-store.json"
         if self._fs.get_file_info(marker).type == pafs.FileType.NotFound:
             if not create:
-                raise StoreError(f"no store at {self.url}; run `bench run` first or name one with --store")
+                raise NoStore(f"no store at {self.url}; run `bench run` first or name one with --store")
             listing = self._fs.get_file_info(pafs.FileSelector(self._root, allow_not_found=True))
             if any(not Path(f.path).name.startswith(".") for f in listing):
                 raise StoreError(f"{self.url} is neither empty nor a store; name another folder with --store")

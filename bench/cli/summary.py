@@ -3,7 +3,6 @@
 import json
 from collections import defaultdict
 from collections.abc import Iterable
-from pathlib import Path
 from statistics import fmean
 from typing import Any
 
@@ -11,6 +10,7 @@ import pyarrow.compute as pc
 
 from bench import metrics
 from bench.cells import Addition, Cell
+from bench.errors import NoStore
 from bench.schedule import Schedule
 from bench.store import Store
 
@@ -46,8 +46,10 @@ def done_in(where: str) -> set[str]:
 
 
 def _opened(where: str) -> Store | None:
-    missing = "://" not in where and not (Path(where).expanduser() / "bench-store.json").exists()
-    return None if missing else Store(where, create=False)
+    try:
+        return Store(where, create=False)
+    except NoStore:
+        return None
 
 
 def failures(store: Store) -> list[dict[str, Any]]:

@@ -71,7 +71,8 @@ def _start(workers: Workers, scratch: Path) -> int:
             first = (str(error).splitlines() or [type(error).__name__])[0]
             if workers.address:
                 raise BenchError(
-                    f"--address {workers.address}: {first}; start a cluster with `ray start --head`"
+                    f"--address {workers.address}: {first}; start a cluster with `ray start --head`, or set the "
+                    "token of this one (RAY_AUTH_MODE=token, RAY_AUTH_TOKEN)"
                 ) from error
             if attempt == ATTEMPTS:
                 raise BenchError(f"Ray did not start in {ATTEMPTS} attempts ({first}); run with --local") from error

@@ -48,7 +48,7 @@ def test_two_nodes_with_a_token_and_a_store_behind_s3_leave_what_a_local_run_lea
         for stranger in ({"RAY_AUTH_MODE": "disabled"}, {**token, "RAY_AUTH_TOKEN": "ab" * 32}):
             refused = bench(*join, **stranger)
             assert refused.returncode == 2, refused.stderr
-            assert refused.stderr.splitlines()[-1].startswith(f"bench: --address {address}:"), refused.stderr
+            assert refused.stderr.splitlines()[-1].startswith(f"bench run: --address {address}:"), refused.stderr
             assert "token" in refused.stderr.splitlines()[-1]
             assert "Traceback" not in refused.stderr
         assert Store(shared).done() == set()

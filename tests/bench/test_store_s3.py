@@ -12,6 +12,7 @@ import pyarrow.fs as pafs
 import pytest
 
 from bench import driver, garbage, heartbeat, parts, results, resume
+from bench.cli import summary
 from bench.driver import Workers
 from bench.errors import StoreError
 from bench.progress import Progress
@@ -74,6 +75,14 @@ def test_a_missing_store_and_a_missing_vector_are_one_line(url: str) -> None:
         Store(url, create=False)
     with pytest.raises(StoreError, match="task vector ab12 is missing"):
         Store(url).read_vector("ab12")
+
+
+def test_a_store_that_is_not_there_yet_is_empty_to_plan_and_run(url: str) -> None:
+    cells = fakes.smoke()
+    assert summary.done_in(url) == set()
+    assert sum(counts["pending"] for counts in summary.by_kind(cells, url).values()) == len(cells)
+    Store(url).write(record(cells[0].key))
+    assert summary.done_in(url) == {cells[0].key}
 
 
 def test_an_unfinished_upload_is_never_seen(url: str) -> None:
