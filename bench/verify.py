@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 
 from bench import preflight, results, suites, tables
 from bench.cells import Addition, Cell, Finetune, Imported, from_identity
-from bench.errors import BenchError
+from bench.errors import BenchError, Unwritable
 from bench.records import Record, unpack_bits
 from bench.registry import Registry
 from bench.run import Session
@@ -148,7 +148,13 @@ class Scratch(Store):
 
     def __init__(self, folder: str, recorded: Recorded) -> None:
         super().__init__(folder)
-        self._recorded = recorded
+        self._recorded, self.url = recorded, recorded.where  # errors of reading name what is verified
+
+    def _write(self, path: str, data: bytes) -> None:
+        try:
+            super()._write(path, data)
+        except Unwritable as error:
+            raise Unwritable(f"cannot write to the temporary folder {self._root}; free space or set TMPDIR") from error
 
     def read(self, key: str) -> Record:
         return super().read(key) if key in self.done() else self._recorded.record(key)

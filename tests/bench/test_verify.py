@@ -10,10 +10,10 @@ import pytest
 from bench import results
 from bench.cells import Imported, from_identity
 from bench.cli.app import call
-from bench.errors import BenchError, UnknownName
+from bench.errors import BenchError, DataError, UnknownName, Unwritable
 from bench.records import Record, pack_bits, unpack_bits
 from bench.store import Store
-from bench.verify import Change, Recorded, Verdict, changes, judge, verify
+from bench.verify import Change, Recorded, Scratch, Verdict, changes, judge, verify
 
 ROW = "nonlinear/task_arithmetic"
 
@@ -132,6 +132,26 @@ def test_a_missing_vector_says_what_to_do(store):
     (store / "vectors" / f"{lost}.safetensors").unlink()
     with pytest.raises(BenchError, match=rf"1 of 2 task vectors .*nonlinear numbers seed 0 \({lost}\); give --experts"):
         list(verify(recorded, keys))
+
+
+def test_a_damaged_vector_is_named_where_it_is(store):
+    recorded = Recorded.open(str(store))
+    keys = recorded.keys(ROW)
+    path = store / "vectors" / f"{recorded.record(keys[0]).identity['experts'][0]}.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(DataError, match=rf"task vector {path} is damaged"):
+        list(verify(recorded, keys))
+
+
+def test_a_full_temporary_folder_is_not_taken_for_the_store(store, monkeypatch):
+    recorded = Recorded.open(str(store))
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("bench.folder._write_local", full)
+    with pytest.raises(Unwritable, match=r"cannot write to the temporary folder .*; free space or set TMPDIR"):
+        Scratch(str(store), recorded).put("x", b"")
 
 
 def test_a_record_under_another_name_and_one_of_another_version(store):
