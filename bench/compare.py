@@ -70,6 +70,9 @@ def compare_regulariser(
     merged = [line for line in lines.all if line.kind == "addition"]
     if operator not in {line.operator for line in merged}:
         raise UnknownName("measured operator", operator, sorted({line.operator for line in merged}))
+    regularisers = sorted({line.finetuning.partition("+")[2] for line in merged} - {""})
+    if regularisers and regulariser not in regularisers:
+        raise UnknownName("regulariser in these results", regulariser, regularisers)
     left_out = [
         {"name": line.name, "reason": f"not applicable, {line.reason}" if line.reason else _unfinished(line)}
         for line in merged

@@ -8,6 +8,7 @@ Checkpoints of a whole CLIP count with their image tower only: the frozen text t
 """
 
 import json
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -54,6 +55,9 @@ class Expert(Mapping[str, Tensor]):
             return tensor
         return tensor.float() - self._base[_stored(self._base, name)].float()
 
+    def __contains__(self, name: object) -> bool:  # without reading the tensor
+        return name in self._names
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
 
@@ -90,7 +94,12 @@ def merge_files(
     operators that need data or the task id.
     """
     out = Path(out)
+    base = None
     try:
+        if not math.isfinite(scaling):
+            raise ValueError(f"scaling {scaling} is not a finite number; 1 adds the merged vector as it is")
+        if out.is_dir():
+            raise ValueError(f"{out} is a folder; name the file to write, ending in .safetensors")
         way = resolve(operator) if isinstance(operator, str) else operator
         if way.per_task:
             raise ValueError(f"{way.name}: merges to one model per task; run it through `bench run`")
@@ -102,6 +111,9 @@ def merge_files(
             raise ValueError(f"{way.name}: needs at least {max(1, way.minimum_tasks)} experts, got 0")
         base = TensorFile(_single(Path(pretrained))) if pretrained is not None else None
         vectors = [Expert(path, base) for path in experts]
+        for file in [v.path for v in vectors] + ([base.path] if base is not None else []):
+            if out.exists() and out.samefile(file):
+                raise ValueError(f"{out} is one of the files to merge, which stay as they are; name another to write")
         names = _agreed(vectors, base)
         layout = _layout(vectors, names, base)
         merged = _merged(way, dict(options), vectors, names, seed)
@@ -112,7 +124,7 @@ def merge_files(
             _metadata(way, options, vectors, scaling, base),
         )
     except ValueError as error:
-        raise BenchError(_with_files(str(error), experts)) from error
+        raise BenchError(_with_files(str(error), experts, base)) from error
     return out
 
 
@@ -236,6 +248,9 @@ def _metadata(
     return {"format": "pt" if base is not None else FORMAT, "about": json.dumps(about, sort_keys=True)}
 
 
-def _with_files(message: str, experts: Sequence[str | Path]) -> str:
-    """Operators count experts; people know files."""
+def _with_files(message: str, experts: Sequence[str | Path], base: TensorFile | None) -> str:
+    """Operators count experts; people know files. NaN in a difference may come from the pretrained side."""
+    found = re.search(r"'([^']+)' of expert \d+ holds NaN", message)
+    if base is not None and found and not torch.isfinite(base[_stored(base, found[1])]).all():
+        return f"{base.path}: {found[1]!r} holds NaN or infinity; give the weights the experts come from"
     return re.sub(r"expert (\d+)", lambda m: str(experts[int(m[1])]) if int(m[1]) < len(experts) else m[0], message)

@@ -136,6 +136,11 @@ def test_mistakes_are_answered_in_one_line():
         compare.compare_regulariser(rows, cells, "ties", "orthoreg_diagonal")
 
 
+def test_an_unknown_regulariser_is_answered_with_the_nearest():
+    with pytest.raises(UnknownName, match="no regulariser in these results named 'orthregg'; did you mean 'orthoreg'"):
+        compare.compare_regulariser(*Synthetic(seeds=(0,)).tables(), "ties", "orthregg")
+
+
 def test_an_incomplete_row_is_not_compared():
     sample = crafted()
     record = next(r for r in sample.records if r.key == "addition-att-ties-0")

@@ -176,6 +176,48 @@ def test_too_few_experts_and_other_backbones(tmp_path):
         merge_files("ties", {}, [tmp_path], tmp_path / "m.safetensors")
 
 
+def checkpoint(path, w):
+    safetensors.torch.save_file({"w": torch.tensor(w)}, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "message"),
+    [
+        ({"expert": [1.0, 2.0, 3.0, 4.0]}, r"'w' is \(3,\) in .*first.* and \(4,\) in .*expert"),
+        ({"pretrained": [1.0, 2.0]}, r"'w' is \(3,\) in .*first.* and \(2,\) in .*pretrained"),
+        ({"pretrained": [1.0, float("nan"), 2.0]}, "pretrained.safetensors: 'w' holds NaN or infinity"),
+        ({"expert": [1.0, float("nan"), 2.0]}, "'w' of .*expert.safetensors holds NaN or infinity"),
+        ({"scaling": float("nan")}, "scaling nan is not a finite number"),
+        ({"out": "expert"}, "expert.safetensors is one of the files to merge"),
+        ({"out": "pretrained"}, "pretrained.safetensors is one of the files to merge"),
+        ({"out": "."}, "is a folder; name the file to write"),
+    ],
+)
+def test_checkpoints_that_cannot_be_merged_are_one_line_too(tmp_path, spoilt, message):
+    whole = {"first": [3.0, 2.0, 1.0], "expert": [1.0, 1.0, 1.0], "pretrained": [1.0, 2.0, 3.0]}
+    files = {name: checkpoint(tmp_path / f"{name}.safetensors", spoilt.get(name, w)) for name, w in whole.items()}
+    out = {**files, ".": tmp_path}.get(spoilt.get("out", ""), tmp_path / "merged.safetensors")
+    before = {path: path.read_bytes() for path in sorted(tmp_path.iterdir())}
+    with pytest.raises(BenchError, match=message) as caught:
+        merge_files(
+            "average",
+            {},
+            [files["first"], files["expert"]],
+            out,
+            pretrained=files["pretrained"],
+            scaling=spoilt.get("scaling", 1.0),
+        )
+    assert "\n" not in str(caught.value)
+    assert {path: path.read_bytes() for path in sorted(tmp_path.iterdir())} == before
+
+
+def test_one_expert_for_an_operator_that_needs_two(tmp_path):
+    two = MERGING["average"].with_(name="two", minimum_tasks=2)
+    with pytest.raises(BenchError, match="two: needs at least 2 experts, got 1"):
+        merge_files(two, {}, save(tmp_path, [{"w": torch.ones(3)}]), tmp_path / "merged.safetensors")
+
+
 MEASURE = """
 import sys, torch
 from pathlib import Path
