@@ -1,6 +1,6 @@
 """What one image costs on its way to the tower: the decode-once cache against PIL and open_clip's transform.
 
-    python -m benchmarks.images [--count 64] [--rounds 5]                     1 minute on one core, no download
+    python -m benchmarks.images [--count 32] [--rounds 5]                     1 minute on one core, no download
 
 Files are drawn first: smooth colours, as JPEG or PNG in the sizes of the field's datasets. The reference opens each
 file and applies open_clip's evaluation transform, as every epoch of a PIL pipeline does. Ours takes the same rows from
@@ -88,7 +88,7 @@ def compare(kind: str, width: int, height: int, count: int, rounds: int, bandwid
 def main() -> None:
     """Run, print one line a row, write the results."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--count", type=int, default=64)
+    parser.add_argument("--count", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=machine.RESULTS / "images.json")
     asked = parser.parse_args()

@@ -8,6 +8,8 @@ Reference and operator take turns; times are process-CPU seconds, `times_faster`
 reference / operator. `extra_models` is the growth of resident memory while merging, the result included, in units of
 one model (Linux only). `difference` is the relative L2 distance of the two results, to show that the same thing was
 computed (null where it is not: random operators, and mergekit's, which rescale and rank otherwise).
+Floors, measured in the same run: reading every byte once; for spectral operators the eigendecompositions that their
+formula asks for, on the smaller side (`wudi` iterates and has none).
 """
 
 import argparse
@@ -32,6 +34,10 @@ from methods.vectors import TaskVector, generator
 RESULTS = Path(__file__).parent / "results" / "merging.json"
 TASKS, WIDTH = 8, 768
 WUDI_STEPS = 5  # of 300, for both sides: cost is linear in steps
+DECOMPOSITIONS = {
+    "tsv_m": TASKS + 2, "iso_c": 1, "iso_cts": TASKS + 3, "cart": TASKS, "star": TASKS, "dc_merge": TASKS + 2,
+}  # fmt: skip
+"""Eigendecompositions of a Gram matrix that an operator's formula asks for, for each matrix."""
 SHARING = ("tsv_m", "star", "dc_merge", "iso_c", "iso_cts")  # what decomposes the same matrices
 
 
@@ -138,6 +144,21 @@ def largest(peaks: list[int | None], model: int) -> float | None:
     return round(max(known) / model, 2) if known else None
 
 
+def decompositions(block: dict[str, tuple[int, ...]]) -> float:
+    """Seconds of one float64 eigendecomposition for each matrix of a block, on the smaller side."""
+    total = 0.0
+    for shape in block.values():
+        if len(shape) == 2:
+            x = torch.randn(min(shape), min(shape), dtype=torch.float64)
+            total += measure(lambda x=x: torch.linalg.eigh(x @ x.T) and None)[0]  # type: ignore[misc]
+    return total
+
+
+def floor(row: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """The row with its floor, and how far it is from it."""
+    return row | {"floor_seconds": round(seconds, 4), "times_floor": round(row["seconds"] / seconds, 2)}
+
+
 def sharing(experts: list[TaskVector], reference: dict[str, Callable[..., Any]]) -> dict[str, Any]:
     """Several spectral operators on the same experts with one cache of decompositions."""
     cache = SvdCache()
@@ -155,8 +176,9 @@ def sharing(experts: list[TaskVector], reference: dict[str, Callable[..., Any]])
 
 
 def mergekit() -> dict[str, Callable[..., Any]]:
-    """mergekit's own sparsifiers as references, where it is installed."""
+    """mergekit's own sparsifiers and Karcher mean as references, where it is installed."""
     try:
+        from mergekit.merge_methods.karcher import karcher_merge_tensors
         from mergekit.sparsify import RescaleNorm, SparsificationMethod, sparsify
     except ImportError:
         return {}
@@ -173,7 +195,12 @@ def mergekit() -> dict[str, Callable[..., Any]]:
 
         return merge
 
+    def karcher(experts: list[TaskVector]) -> TaskVector:
+        share = [1 / len(experts)] * len(experts)
+        return {name: karcher_merge_tensors([expert[name] for expert in experts], share) for name in experts[0]}
+
     return {
+        "karcher": karcher,
         "dare": summed("random", density=0.1),
         "della": summed("della_magprune", density=0.5, epsilon=0.15),
         "breadcrumbs": summed("magnitude_outliers", density=0.1, gamma=0.01),
@@ -216,15 +243,18 @@ def main() -> None:
     report("read every byte once", {"seconds": round(read, 4)})
     for name, reference in ELEMENTWISE.items():
         if not only or name in only:
-            report(name, compare(name, tower, reference, asked.rounds if name in {"average", "task_arithmetic"} else 1))
+            rounds = asked.rounds if name in {"average", "task_arithmetic"} else 1
+            report(name, floor(compare(name, tower, reference, rounds), read))
     for name, reference in mergekit().items():
         if not only or name in only:
             row = compare(name, tower, reference, 1) | {"difference": None}  # other rescaling, other scope
-            report(f"{name} (mergekit)", row)
+            report(f"{name} (mergekit)", floor(row, read))
     tower.clear()
+    one = decompositions(shapes(1, asked.spectral_width, outside=False))
     for name, reference in SPECTRAL.items():
         if not only or name in only:
-            report(name, compare(name, block, reference, 1))
+            row = compare(name, block, reference, 1)
+            report(name, floor(row, one * DECOMPOSITIONS[name]) if name in DECOMPOSITIONS else row)
     if not only:
         report("shared decompositions", sharing(block, SPECTRAL))
 

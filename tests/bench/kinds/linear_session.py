@@ -19,6 +19,8 @@ Picture = tuple[tuple[int, int], int]
 class LinearTower:
     """features = W x"""
 
+    plain = False
+
     def __call__(self, params: Mapping[str, Tensor], pixels: Tensor) -> Tensor:
         return pixels.flatten(1) @ params["w"].T
 
