@@ -81,7 +81,8 @@ def misfit(card: BackboneCard) -> str:
     """
     path, config = weights_file(card), suites.architecture(card.architecture)
     vision = config.get("vision_cfg", {})
-    if card.weights == "bundled" or not path.is_file() or not isinstance(vision.get("layers"), int):
+    plain = isinstance(vision.get("layers"), int) and not vision.get("attentional_pool")
+    if card.weights == "bundled" or not path.is_file() or not plain:
         return ""
     wrong = f"weights of {card.name}: {path} is no file of {card.architecture} ("
     try:

@@ -261,6 +261,17 @@ def test_a_weight_file_of_another_architecture(
         assert not (tmp_path / "store").exists()
 
 
+def test_architectures_that_are_no_plain_tower_are_left_to_open_clip(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
+    for name in ("coca_ViT-B-32/laion2b_s13b_b90k", "ViT-B-16-SigLIP/webli", "RN50/openai"):
+        file = preflight.weights_file(suites.backbone(name))
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"whatever")
+        assert preflight.misfit(suites.backbone(name)) == ""
+
+
 def test_a_weight_file_that_is_no_safetensors_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
     file = preflight.weights_file(suites.backbone("ViT-B-32"))
