@@ -13,7 +13,7 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from bench import stats, tables
+from bench import catalogue, stats, tables
 from bench.errors import BenchError, UnknownName
 from bench.lines import Line, difference
 from bench.metrics import COMMON_REFERENCE
@@ -70,9 +70,9 @@ def compare_regulariser(
     merged = [line for line in lines.all if line.kind == "addition"]
     if operator not in {line.operator for line in merged}:
         raise UnknownName("measured operator", operator, sorted({line.operator for line in merged}))
-    regularisers = sorted({line.finetuning.partition("+")[2] for line in merged} - {""})
-    if regularisers and regulariser not in regularisers:
-        raise UnknownName("regulariser in these results", regulariser, regularisers)
+    regularisers = {line.finetuning.partition("+")[2] for line in merged} - {""} | catalogue.load().regularizers.keys()
+    if regulariser not in regularisers:
+        raise UnknownName("regulariser", regulariser, regularisers)
     left_out = [
         {"name": line.name, "reason": f"not applicable, {line.reason}" if line.reason else _unfinished(line)}
         for line in merged

@@ -137,7 +137,7 @@ def test_mistakes_are_answered_in_one_line():
 
 
 def test_an_unknown_regulariser_is_answered_with_the_nearest():
-    with pytest.raises(UnknownName, match="no regulariser in these results named 'orthregg'; did you mean 'orthoreg'"):
+    with pytest.raises(UnknownName, match="no regulariser named 'orthregg'; did you mean 'orthoreg'"):
         compare.compare_regulariser(*Synthetic(seeds=(0,)).tables(), "ties", "orthregg")
 
 

@@ -44,7 +44,7 @@ def test_the_row_stands_last_on_its_board_without_numbers(page):
     ]
     assert {r[k] for r in last for k in ("rank", "group", "accuracy", "normalised", "p")} == {None}
     assert [r["rank"] for r in board["rows"][:-2]] == [1, 2, 3, 4, 5, 6]
-    assert page["notes"] == []  # neither incomplete nor of another number of seeds
+    assert not [note for note in page["notes"] if "incomplete" in note or "Rows have" in note]
     assert {(r["name"], r["reason"]) for r in page["posthoc"]} == {(f"{m}/ties@knots", REASON) for m in METHODS[:2]}
 
 
