@@ -10,7 +10,7 @@ CHOICES = {
     "rescale": ("inverse", "l1", "none"),
     "spectrum_mean": ("all", "nonzero", "geometric"),
 }
-"""Options whose values are words: all of them, where the grid does not list all."""
+"""Options whose values are words: all of them, for operators whose grid has the default only."""
 
 DOMAINS: tuple[tuple[frozenset[str], str, Callable[[float], bool]], ...] = (
     # Shares of something: 0 would keep nothing and more than 1 is not a share. Percentages are refused, not guessed.
@@ -38,7 +38,9 @@ DOMAINS: tuple[tuple[frozenset[str], str, Callable[[float], bool]], ...] = (
 
 def choices(option: str, grid: tuple[Any, ...]) -> tuple[Any, ...]:
     """Every word that an option takes, the default first; nothing for an option that is a number."""
-    return tuple(dict.fromkeys((*grid, *CHOICES.get(option, ())))) if isinstance(grid[0], str) else ()
+    if not isinstance(grid[0], str):
+        return ()
+    return tuple(dict.fromkeys((*grid, *CHOICES.get(option, ())))) if len(grid) == 1 else tuple(grid)
 
 
 def check_option(who: str, option: str, value: Any, grid: tuple[Any, ...]) -> None:

@@ -105,11 +105,15 @@ LAYER = TASK.with_(
 )
 AFTER_TIES = {**TASK.grid, "density": (0.2, 0.1)}
 PP_TASK = TASK.with_(
-    name="adamerging_pp_task", title="AdaMerging++ (after TIES), one coefficient a task", grid=AFTER_TIES
+    name="adamerging_pp_task",
+    title="AdaMerging++ (after TIES), one coefficient a task",
+    formula="tau_t trimmed and of the elected sign (TIES); then as adamerging_task",
+    grid=AFTER_TIES,
 )
 PP_LAYER = LAYER.with_(
     name="adamerging_pp_layer",
     unlawful=TASK.unlawful,
     title="AdaMerging++ (after TIES), one coefficient a task and tensor",
+    formula="tau_t trimmed and of the elected sign (TIES); then as adamerging_layer",
     grid=AFTER_TIES,
 )
