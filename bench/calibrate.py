@@ -113,6 +113,7 @@ def measure(
         derivative=_seconds(along, on_gpu) / len(some),
         vector=vector,
         memory=memory,
+        capacity=torch.cuda.get_device_properties(0).total_memory if on_gpu else 0,
         torch=torch.__version__,
         measured_at=int(time.time()),
     )

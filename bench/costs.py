@@ -24,6 +24,8 @@ from bench.cells import PUBLISHED, Addition, Cell, Disentangle, Finetune, Import
 from bench.errors import BenchError
 
 VERSION = 1
+HEADROOM = 1.25
+"""Times the peak of tensors: fragments, workspaces of kernels and the CUDA context take memory too."""
 DEVICES = ("cuda", "cpu")
 
 
@@ -49,6 +51,8 @@ class Costs:
     """By fine-tuning method: bytes of a task vector."""
     memory: dict[str, int]
     """By fine-tuning method: peak bytes while training (CUDA: of the device; CPU: of the process)."""
+    capacity: int = 0
+    """Bytes of memory that a GPU has; 0 on a CPU."""
     torch: str = ""
     measured_at: int = 0
 
@@ -130,6 +134,21 @@ def seconds_of(cell: Cell, costs: Costs, catalogue: Catalogue) -> float | None:
     points = 0 if len(cell.coefficients) == 1 else 1 if tangent else len(cell.coefficients)
     image = costs.derivative if tangent else costs.evaluate
     return image * sum(points * _rows(task, "validation") + _rows(task, "test") for task in tasks)
+
+
+def gpu_share(cells: Iterable[Cell], table: dict[str, Costs]) -> float:
+    """Share of a GPU, 1 / n, that a process needs for the largest fine-tune among `cells`; 0.0 where one of them was
+    not measured. Larger batches than the measured one count in proportion.
+    """
+    need = 0.0
+    for cell in cells:
+        if isinstance(cell, Finetune):
+            costs = table.get(cell.backbone)
+            if costs is None or not costs.capacity or cell.finetuning not in costs.memory:
+                return 0.0
+            batches = max(1.0, cell.recipe.batch_size / costs.batch)
+            need = max(need, HEADROOM * batches * costs.memory[cell.finetuning] / costs.capacity)
+    return 1 / max(1, int(1 / need)) if need else 0.0
 
 
 def vectors(cells: Iterable[Cell], table: dict[str, Costs]) -> int:

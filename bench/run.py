@@ -69,6 +69,8 @@ class Session:
 
     def __init__(self, runtime: Runtime, store: Store | None = None) -> None:
         memory.cap(runtime.memory_limit)
+        if runtime.device == "cuda" and runtime.gpu_fraction:
+            torch.cuda.set_per_process_memory_fraction(runtime.gpu_fraction)  # too much fails here, not a neighbour
         torch.set_num_threads(runtime.threads)
         if runtime.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts

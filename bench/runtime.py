@@ -27,6 +27,8 @@ class Runtime:
     device: str = "cpu"
     threads: int = 1
     include: tuple[str, ...] = ()
+    gpu_fraction: float = 0.0
+    """Share of its GPU's memory that a process may take; 0: as much as there is."""
     memory_limit: float = 0.0
     """GiB that cells may take in a process, see `bench.memory`; 0: as much as there is."""
     batch_size: int = 100

@@ -3,6 +3,7 @@
 import sys
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -38,7 +39,9 @@ LocalOption = Annotated[bool, typer.Option("--local", help="Run in this process,
 WorkersOption = Annotated[int, typer.Option("--workers", min=0, help="Cells at once; 0: as many as there are cores.")]
 AddressOption = Annotated[str, typer.Option("--address", help="Join a Ray cluster: auto, or HOST:PORT.")]
 DeviceOption = Annotated[Literal["cpu", "cuda"], typer.Option("--device", help="Where cells compute.")]
-FractionOption = Annotated[float, typer.Option("--gpu-fraction", help="Share of a GPU for each cell; 0: one half.")]
+FractionOption = Annotated[
+    float, typer.Option("--gpu-fraction", help="Share of a GPU for a cell; 0: as measured by calibrate.")
+]
 TimeoutOption = Annotated[float, typer.Option("--cell-timeout", help="Seconds after which a cell fails; 0: never.")]
 MemoryOption = Annotated[
     float, typer.Option("--memory-limit", min=0, help="GiB that cells may take in a process; 0: no limit.")
@@ -162,7 +165,7 @@ def execute(
     import functools
     import signal
 
-    from bench import driver, preflight, suites
+    from bench import costs, driver, preflight, suites
     from bench.cli.data import decode_missing, same_rows
     from bench.cli.summary import done_in
     from bench.progress import Progress
@@ -184,6 +187,10 @@ def execute(
         + (f", {again} failed before and tried again" if again else "")
     )
     runtime = {"store": store.url, "device": workers.device, "threads": workers.threads, "include": include}
+    if workers.device == "cuda" and not local:
+        fraction = workers.gpu_fraction or costs.gpu_share(needed, costs.read("cuda"))
+        workers = replace(workers, gpu_fraction=fraction)
+        runtime["gpu_fraction"] = workers.gpu_share
     runtime |= how or {}
     signal.signal(signal.SIGTERM, _terminate)
     try:

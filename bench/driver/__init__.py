@@ -47,12 +47,17 @@ class Workers:
     """0: as many as there are CPUs (or GPU shares, on CUDA)."""
     device: str = "cpu"
     gpu_fraction: float = 0.0
-    """Share of a GPU for each worker; 0: one half."""
+    """Share of a GPU for each worker; 0: see `gpu_share`."""
     address: str = ""
     """Of a running Ray cluster; empty: start one here and stop it afterwards."""
     threads: int = 1
     cell_timeout: float = 0.0
     """Seconds after which a cell has failed; 0: never."""
+
+    @property
+    def gpu_share(self) -> float:
+        """What each worker gets: one half where nothing else was asked for or measured."""
+        return self.gpu_fraction or 0.5
 
     def __post_init__(self) -> None:
         if self.count < 0:

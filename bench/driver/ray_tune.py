@@ -86,7 +86,7 @@ def _environment(workers: Workers) -> dict[str, Any]:
 def shape(workers: Workers) -> dict[str, float]:
     """What each cell asks of Ray; the same for all, so that actors can be reused."""
     if workers.device == "cuda":
-        return {"CPU": 1.0, "GPU": workers.gpu_fraction or 0.5}
+        return {"CPU": 1.0, "GPU": workers.gpu_share}
     return {"CPU": 1.0}
 
 

@@ -1,6 +1,7 @@
 """Costs: what is counted for each kind of cell, and that measured numbers reach `bench plan`."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,18 @@ def test_what_was_not_measured_is_counted_apart() -> None:
     assert costs.estimate(everything, {}, KNOWN)["addition"].unknown == 2
     some = [cell for kind in cells("demo", "tta").values() for cell in kind]
     assert costs.vectors(some, {"mini": TABLE}) == 8 * 2000
+
+
+def test_share_of_a_gpu_is_that_of_the_largest_fine_tune() -> None:
+    """Batch 32 as measured: 1.25 x 20 of 100 bytes fit 4 times, 1.25 x 30 twice; what fits less than once gets all."""
+    plain, tangent = cells("demo", "nonlinear"), cells("demo", "tta")
+    table = {"mini": replace(TABLE, capacity=100, memory={"nonlinear": 20, "tta": 30})}
+    assert costs.gpu_share(plain["expert"], table) == 1 / 4
+    assert costs.gpu_share([*plain["expert"], *tangent["expert"]], table) == 1 / 2
+    assert costs.gpu_share(plain["expert"], {"mini": replace(table["mini"], batch=8)}) == 1
+    assert costs.gpu_share(plain["addition"], table) == 0.0
+    assert costs.gpu_share(cells("demo", "att")["expert"], table) == 0.0
+    assert costs.gpu_share(plain["expert"], {"mini": TABLE}) == 0.0
 
 
 @pytest.mark.parametrize(("name", "parameters"), [("mini", None), ("ViT-B-32", 87_849_216), ("ViT-L-14", 303_966_208)])
