@@ -12,7 +12,8 @@ NAME = re.compile(r"[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*")
 
 def misdeclared(operator: Operator) -> str | None:
     """The first thing in the record that cannot be, in one line; None where all is well."""
-    if not NAME.fullmatch(operator.name):
+    parts = re.split("[~@]", operator.name)  # of a composition; in a file of one's own `bench.registry` refuses both
+    if not all(NAME.fullmatch(part) for part in parts):
         return f"its name {operator.name!r} is not made of letters, digits, _, - and dots"
     for option, values in operator.grid.items():
         if not values:

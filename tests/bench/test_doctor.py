@@ -46,7 +46,7 @@ def test_the_store_is_written_listed_and_left_clean(tmp_path):
 
 def test_a_store_of_another_version_is_a_problem(tmp_path):
     Store(tmp_path / "store")
-    (tmp_path / "store" / "bench-store.json").write_text('{"version": 99}')
+    (tmp_path / "store" / "bench-store.json").write_text('{"format": "bench-store", "version": 99}')
     (found,) = doctor.reach(str(tmp_path / "store"))
     assert found.level == "problem"
     assert "has version 99" in found.said

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from samples import TASKS, Synthetic
+from samples import GRID, TASKS, Synthetic
 
 from bench.errors import BenchError, UnknownName
 from bench.leaderboard import boards, html, latex, plots, published, svg, text
@@ -102,7 +102,10 @@ def test_every_view_can_be_drawn_to_a_file_without_a_date(tmp_path):
         [sample.row("addition", t, 0.6, **few) for t in TASKS[:2]],
         finetuning="att",
         operator="ties",
+        options="{}",
+        seed=0,
         experts=experts,
+        coefficients=list(GRID),
     )
     page = boards.build(*sample.tables())
     assert plots.names() == [
