@@ -15,6 +15,7 @@ from torch import Tensor
 
 from bench.backbone import Backbone
 from bench.images import Images
+from bench.kept import Kept
 
 HELD = 64
 """Splits that an evaluator keeps in mind; a suite of eight tasks has 26."""
@@ -48,9 +49,11 @@ class Evaluator:
     batch_size: int = 256
     resident: float = 0.0
     """Share of the free memory of a GPU in which images may stay between batches and calls."""
-    _held: dict[int, tuple[Images, Images | OnDevice]] = field(default_factory=dict, repr=False, compare=False)
-    _untouched: dict[tuple[int, int], tuple[Images, Tensor, Tensor]] = field(
-        default_factory=dict, repr=False, compare=False
+    _held: Kept[int, tuple[Images, Images | OnDevice]] = field(
+        default_factory=lambda: Kept(HELD), repr=False, compare=False
+    )
+    _untouched: Kept[tuple[int, int], tuple[Images, Tensor, Tensor]] = field(
+        default_factory=lambda: Kept(HELD), repr=False, compare=False
     )
 
     @torch.inference_mode()
@@ -102,8 +105,6 @@ class Evaluator:
         key = id(images), id(head)
         if key not in self._untouched:
             self._untouched[key] = images, head, self.correct(self.backbone.pretrained, images, head)
-            while len(self._untouched) > HELD:
-                del self._untouched[next(iter(self._untouched))]
         return self._untouched[key][2]
 
     def batches(self, images: Images) -> Iterator[tuple[Tensor, Tensor]]:
@@ -123,8 +124,6 @@ class Evaluator:
             fits = images.pixels.nbytes <= self.resident * free_memory(self.backbone.device)
             found: Images | OnDevice = OnDevice.of(images, self.backbone.device) if fits else images
             self._held[id(images)] = images, found  # with the images, so that their id stays theirs
-            while len(self._held) > HELD:
-                del self._held[next(iter(self._held))]
         return self._held[id(images)][1]
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from bench import weights
 from bench.errors import BenchError, DataError
+from bench.kept import Kept
 from bench.store import Store
 from methods.operator import Operator
 
@@ -23,8 +24,8 @@ class Vectors:
     """
 
     def __init__(self, store: Store, keep: int = 16) -> None:
-        self._store, self._keep = store, keep
-        self._held: dict[str, tuple[dict[str, Tensor], dict[str, tuple[Tensor, Tensor]]]] = {}
+        self._store = store
+        self._held: Kept[str, tuple[dict[str, Tensor], dict[str, tuple[Tensor, Tensor]]]] = Kept(keep)
 
     def __call__(self, key: str) -> tuple[dict[str, Tensor], dict[str, tuple[Tensor, Tensor]]]:
         """`(delta, factors)` of the expert `key`."""
@@ -37,8 +38,6 @@ class Vectors:
                     f"record); delete records/{key[:2]}/{key}.parquet and run again"
                 )
             self._held[key] = weights.load(data, f"vectors/{key}.safetensors")
-            while len(self._held) > self._keep:
-                del self._held[next(iter(self._held))]
         return self._held[key]
 
 
