@@ -18,7 +18,9 @@ from bench.errors import DataError, UnknownName
 
 Split = Literal["train", "validation", "test"]
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Part = Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
+"""Of a dataset or a suite, and of files that are kept for it."""
+Part = Annotated[str, Field(pattern=r"^\w[\w.-]*$", max_length=100)]
 """A name that becomes part of a path."""
 SPLITS: tuple[Split, ...] = ("train", "validation", "test")
 
@@ -104,7 +106,7 @@ class RecipeCard(Card):
 class DatasetCard(Card):
     """One dataset: its classes in label order, prompt templates, splits and where its images come from."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    name: Name
     title: str
     licence: str
     citation: str

@@ -3,12 +3,20 @@
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+LONGEST = 4000
+"""Characters of a message; what is left out of a longer one is its middle."""
+
 
 class BenchError(Exception):
     """Anything wrong that the user can mend. The command line prints it without a traceback and exits with 2."""
 
     def __str__(self) -> str:
-        return " ".join(super().__str__().splitlines())  # names from outside may hold line breaks
+        line = " ".join(super().__str__().splitlines())  # names from outside may hold line breaks, or be megabytes
+        return line if len(line) <= LONGEST else f"{line[: LONGEST // 2]} ... {line[-LONGEST // 2 :]}"
+
+
+SHOWN = 40
+"""Names that fit into a line: all operators do, the rows of a leaderboard do not."""
 
 
 class UnknownName(BenchError):
@@ -17,7 +25,8 @@ class UnknownName(BenchError):
     def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
         known = sorted(known)
         near = get_close_matches(name, known, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known) or 'none'}"
+        more = f" and {len(known) - SHOWN} more" if len(known) > SHOWN else ""
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known[:SHOWN]) or 'none'}{more}"
         super().__init__(f"no {kind} named {name!r}; {hint}")
 
 

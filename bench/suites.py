@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from pydantic import Field, ValidationError
 
 from bench import cards, documents
-from bench.cards import Card, DatasetCard
+from bench.cards import Card, DatasetCard, Name
 from bench.errors import BenchError, UnknownName
 from bench.recipes import Recipe
 
@@ -45,7 +45,7 @@ class BackboneCard(Card):
 class Suite(Card):
     """Tasks that are merged, the control task that negation must keep, backbones and recipes."""
 
-    name: str
+    name: Name
     title: str
     tasks: Annotated[tuple[str, ...], Field(min_length=2)]
     control: str

@@ -1,10 +1,24 @@
 """Hypothesis strategies that damage files: as disks and networks do (bytes), and as a hostile hand does (values)."""
 
 import copy
+import os
 import re
+from collections.abc import Callable
 from typing import Any
 
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
+
+MORE = int(os.environ.get("BENCH_FUZZ", "0"))
+
+
+def examples(count: int, **options: Any) -> Callable[[Any], Any]:
+    """Settings of a test: `count` examples, the same in every run; BENCH_FUZZ=N asks for N times as many new ones."""
+    slow = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+    return settings(
+        max_examples=count * max(MORE, 1), derandomize=not MORE, deadline=None, suppress_health_check=slow, **options
+    )
+
 
 HUGE = "9" * 5000
 """More digits than Python turns into a number."""

@@ -20,7 +20,8 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, settings
+from damage import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -310,7 +311,7 @@ def outcome(path: Path) -> str:
     return ""
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(150)
 @given(data=st.data())
 def test_truncated_and_flipped_files_load_or_are_refused_in_one_line(
     good: bytes, tmp_path: Path, data: st.DataObject
@@ -323,7 +324,7 @@ def test_truncated_and_flipped_files_load_or_are_refused_in_one_line(
     assert "\n" not in outcome(tmp_path / "x.pt")
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@examples(150)
 @given(data=st.data())
 def test_damaged_safetensors_load_or_are_refused_in_one_line(tmp_path: Path, data: st.DataObject) -> None:
     import safetensors.torch

@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from damage import changed, damaged, miswritten
-from hypothesis import HealthCheck, Phase, given, settings
+from damage import changed, damaged, examples, miswritten
+from hypothesis import Phase, given
 from hypothesis import strategies as st
 from samples import Synthetic
 
@@ -24,7 +24,7 @@ from bench.records import Record
 from bench.store import Store
 from bench.tensorfile import TensorFile
 
-fuzz = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+fuzz = examples(60)
 
 
 @pytest.fixture(scope="module")
@@ -162,7 +162,7 @@ SAMPLE = Synthetic(methods=("att", "att+orthoreg"), operators=("ties",), seeds=(
 GOOD = next(r for r in SAMPLE.records if r.key.startswith("addition"))
 
 
-@settings(fuzz, max_examples=200)
+@examples(200)
 @given(data=damaged(GOOD.dump()))
 def test_a_record_is_what_was_written_or_is_refused(folder: Path, data: bytes) -> None:
     """Bit for bit: pages and header carry checksums, so no damage passes for a number."""
@@ -198,7 +198,7 @@ def compacted(folder: Path) -> tuple[Store, dict[Path, bytes]]:
     return store, {path: path.read_bytes() for path in files}
 
 
-@settings(fuzz, max_examples=200)
+@examples(200)
 @given(data=st.data())
 def test_parts_and_results_are_what_was_written_or_are_refused(
     folder: Path, compacted: tuple[Store, dict[Path, bytes]], data: st.DataObject
@@ -240,7 +240,7 @@ NAMES = (
 )
 
 
-@settings(fuzz, max_examples=30, phases=[Phase.explicit, Phase.reuse, Phase.generate])
+@examples(30, phases=[Phase.explicit, Phase.reuse, Phase.generate])
 @given(data=st.data())
 def test_a_leaderboard_of_any_rows(data: st.DataObject) -> None:
     """Rows of the right types and wrong in every other way: a page, or one line that says what is wrong."""
@@ -280,7 +280,7 @@ def header_changed() -> st.SearchStrategy[bytes]:
     return changed(json.loads(VECTOR[8 : 8 + size])).map(pack)
 
 
-@settings(fuzz, max_examples=200)
+@examples(200)
 @given(data=st.one_of(damaged(VECTOR), header_changed()))
 def test_task_vectors(folder: Path, data: bytes) -> None:
     store = Store(folder / "vectors")
@@ -291,7 +291,7 @@ def test_task_vectors(folder: Path, data: bytes) -> None:
     outcome(lambda: weights.load(data, "here"))
 
 
-@settings(fuzz, max_examples=200)
+@examples(200)
 @given(data=st.one_of(damaged(VECTOR), header_changed()))
 def test_tensor_files(folder: Path, data: bytes) -> None:
     path = folder / "a.safetensors"

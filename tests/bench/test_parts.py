@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from damage import examples
+from hypothesis import given
 from hypothesis import strategies as st
 from test_store import ROW
 
@@ -58,7 +59,7 @@ WRITE, DELETE, COMPACT = "write", "delete", "compact"
 STEPS = st.lists(st.tuples(st.sampled_from((WRITE, WRITE, DELETE, COMPACT)), st.integers(0, 9)), max_size=25)
 
 
-@settings(max_examples=40, deadline=None)
+@examples(40)
 @given(STEPS)
 def test_any_history_reads_as_its_record_files(tmp_path_factory, steps) -> None:
     store = Store(tmp_path_factory.mktemp("history"))

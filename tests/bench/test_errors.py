@@ -1,0 +1,17 @@
+from bench.errors import LONGEST, SHOWN, BenchError, UnknownName
+
+
+def test_no_near_name_lists_as_many_as_fit_into_a_line() -> None:
+    names = [f"row{i:03}" for i in range(SHOWN + 2)]
+    assert str(UnknownName("row", "zzz", names[:2])) == "no row named 'zzz'; known: row000, row001"
+    assert str(UnknownName("row", "zzz", names)).endswith(f"{names[SHOWN - 1]} and 2 more")
+    assert str(UnknownName("row", "zzz", [])) == "no row named 'zzz'; known: none"
+
+
+def test_a_message_is_one_line_of_bounded_length_that_keeps_its_ends() -> None:
+    assert str(BenchError("a\nb")) == "a b"
+    assert str(BenchError("x" * LONGEST)) == "x" * LONGEST
+    long = str(BenchError(f"suite {'[' * 10**6}: correct it"))
+    assert long.startswith("suite [[")
+    assert long.endswith("[[: correct it")
+    assert len(long) == LONGEST + 5
