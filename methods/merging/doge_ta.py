@@ -19,6 +19,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from methods.adam import Adam
 from methods.linalg import SvdCache, svd
 from methods.merging.ties import kept_count
 from methods.merging.wudi import left
@@ -40,15 +41,11 @@ def shift(deltas: Tensor, lambdas: Tensor, basis: Tensor, iterations: int, learn
     whole = lambdas.sum()
     gap = (rows * (rows - (lambdas[:, None] * rows).sum(dim=1, keepdim=True))).sum(dim=2)  # at delta = 0, [m, tasks]
     delta = torch.zeros_like(deltas[0])
-    mean, square = torch.zeros_like(delta), torch.zeros_like(delta)
-    for step in range(1, iterations + 1):  # Adam with its default decay rates
+    adam = Adam(delta, learning_rate)
+    for _ in range(iterations):
         error = gap - whole * torch.bmm(rows, delta[:, :, None])[:, :, 0]
         gradient = torch.bmm(error[:, None, :], rows)[:, 0] * (-2 * whole)
-        gradient -= basis @ (basis.T @ gradient)
-        mean.lerp_(gradient, 0.1)
-        square.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
-        size = (square / (1 - 0.999**step)).sqrt_().add_(1e-8)
-        delta.addcdiv_(mean, size, value=-learning_rate / (1 - 0.9**step))
+        adam.step(gradient - basis @ (basis.T @ gradient))
     return delta
 
 

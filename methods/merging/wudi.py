@@ -17,6 +17,7 @@ official).
 import torch
 from torch import Tensor
 
+from methods.adam import Adam
 from methods.operator import FIXED, MEANS, Operator
 from methods.vectors import per_tensor
 
@@ -44,13 +45,9 @@ def merge(deltas: Tensor, *, iterations: int, learning_rate: float, others: str)
         return left(deltas, others)
     a, b = normal_equations(deltas)
     m = deltas.sum(dim=0)
-    mean, square = torch.zeros_like(m), torch.zeros_like(m)
-    for step in range(1, int(iterations) + 1):  # Adam with its default decay rates
-        gradient = torch.addmm(b, m, a, beta=-2, alpha=2)
-        mean.lerp_(gradient, 0.1)
-        square.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
-        size = (square / (1 - 0.999**step)).sqrt_().add_(1e-8)
-        m.addcdiv_(mean, size, value=-learning_rate / (1 - 0.9**step))
+    adam = Adam(m, learning_rate)
+    for _ in range(int(iterations)):
+        adam.step(torch.addmm(b, m, a, beta=-2, alpha=2))
     return m
 
 
