@@ -6,7 +6,6 @@ largest). Directions whose singular value is below `TOLERANCE` of the largest ar
 they are dropped, never divided by, so rank-deficient and zero matrices have a defined answer everywhere.
 """
 
-from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -64,15 +63,19 @@ class SvdCache:
     def __len__(self) -> int:
         return len(self._known)
 
-    def get(self, matrix: Tensor, compute: Callable[[Tensor], Spectrum]) -> Spectrum:
-        """The decomposition of this matrix, computed on first sight."""
+    def get(self, matrix: Tensor) -> Spectrum:
+        """`spectrum` of this matrix, computed on first sight."""
         if not matrix.numel():
-            return compute(matrix)
+            return spectrum(matrix)
         sums = (matrix.sum(), (matrix * matrix).sum(), matrix[0].sum(), matrix[:, 0].sum())
         key = (tuple(matrix.shape), *(float(x) for x in sums))
         if key not in self._known:
-            self._known[key] = compute(matrix)
+            self._known[key] = spectrum(matrix)
         return self._known[key]
+
+
+def _spectrum(matrix: Tensor, cache: SvdCache | None) -> Spectrum:
+    return spectrum(matrix) if cache is None else cache.get(matrix)
 
 
 def svd(matrix: Tensor, rank: int | None = None, cache: SvdCache | None = None, floor: float = 0.0) -> Svd:
@@ -82,7 +85,7 @@ def svd(matrix: Tensor, rank: int | None = None, cache: SvdCache | None = None, 
     something larger, `floor` is the size below which singular values are that something's rounding noise.
     """
     matrix = matrix.double()
-    basis, s = cache.get(matrix, spectrum) if cache is not None else spectrum(matrix)
+    basis, s = _spectrum(matrix, cache)
     above = s[:rank] > floor
     basis, s = basis[:, :rank][:, above], s[:rank][above]
     if matrix.shape[0] <= matrix.shape[1]:
@@ -93,7 +96,7 @@ def svd(matrix: Tensor, rank: int | None = None, cache: SvdCache | None = None, 
 def singular_values(matrix: Tensor, cache: SvdCache | None = None) -> Tensor:
     """All min(m, n) singular values in float64, descending; those below the tolerance are exactly zero."""
     matrix = matrix.double()
-    s = (cache.get(matrix, spectrum) if cache is not None else spectrum(matrix)).s
+    s = _spectrum(matrix, cache).s
     return torch.cat([s, s.new_zeros(min(matrix.shape) - len(s))])
 
 
@@ -104,6 +107,6 @@ def polar(matrix: Tensor, cache: SvdCache | None = None) -> Tensor:
     float32 and float64 on LoRA updates); dropping them is the continuous choice.
     """
     matrix = matrix.double()
-    basis, s = cache.get(matrix, spectrum) if cache is not None else spectrum(matrix)
+    basis, s = _spectrum(matrix, cache)
     root = (basis / s) @ basis.T
     return root @ matrix if matrix.shape[0] <= matrix.shape[1] else matrix @ root

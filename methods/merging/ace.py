@@ -6,8 +6,8 @@ For each matrix with row-centred updates C_t = Delta_t - mean over rows and Sigm
 
 If the spread of the tasks' energies gamma = var(log tr) / mean(log tr)^2, tr = |Delta_t|^2, exceeds `threshold`, each
 Sigma_t and ridge is divided by its trace, c by the mean energy, and an isotropic refinement is added: the polar factor
-of the top `fraction` of singular vectors of  merged + sum_t Delta_t (Sigma_t - mean Sigma)  times their mean singular
-value.
+of the top `fraction` of singular vectors of  merged + sum_t Delta_t (Sigma_t - mean_j (Sigma_j + e_j I))  times their
+mean singular value.
 
 Follows the official code (`src/merge/strategy.py`), where the ridge is 1e-2 (the paper's text: 1e-5) and the numerator
 uses the centred updates (`numerator` "centred"; "plain" uses Delta_t, under which one task is returned). gamma and the

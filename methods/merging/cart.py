@@ -1,10 +1,9 @@
 """CART (Choi et al., 2024): the average, plus what each task adds to it at low rank.
 
-    mean = (1/T) sum_t Delta_t        merged = mean + strength * sum_t rank_k(Delta_t - mean),  k = ceil(rank * min(m,
-    n))
+    mean = (1/T) sum_t Delta_t        merged = mean + strength * sum_t rank_k(Delta_t - mean)
 
-The sum over tasks, as in core-space's code, so strength 1 at full rank gives the mean again (the remainders add to
-zero). Parameters that are not 2-D are averaged.
+with k = ceil(rank * min(m, n)). The sum over tasks, as in core-space's code, so full rank gives the mean again (the
+remainders add to zero). Parameters that are not 2-D are averaged.
 """
 
 import math

@@ -3,10 +3,9 @@
     merged = (sum_t tau_t G_t) (sum_t G_t)^-1,   G_t = X_t^T X_t / n with off-diagonal entries times `off_diagonal`
 
 for a weight [out, in]; the same formula on weights and on task vectors, since the pretrained part is common. `proj`,
-which a vision tower applies as x @ proj, has its inputs along dimension 0; a convolution kernel counts as [out, in * k
-* k]. Solved in float64 with ridge * trace / in on the diagonal (FusionBench inverts without one). What has no Gram
-  matrix
-(biases, norms, embeddings) is averaged.
+which a vision tower applies as x @ proj, has its inputs along dimension 0; a convolution kernel [out, in, k, k] counts
+as a matrix with in k^2 columns. Solved in float64 with ridge * trace / in on the diagonal (FusionBench inverts without
+one). What has no Gram matrix (biases, norms, embeddings) is averaged.
 
 Board: calibration. The harness supplies `grams`, one dict for each expert: parameter name -> [in, in] mean outer
 product of that layer's inputs over tokens and unlabelled training images of the expert's task, run through the expert

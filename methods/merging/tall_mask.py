@@ -1,4 +1,4 @@
-"""TALL masks (Wang et al., 2024): the multi-task vector, masked for each task. Needs the task at inference.
+"""TALL masks (Wang et al., 2024): the multi-task vector, masked for each task.
 
     tau = sum_t tau_t        merged_t = tau * 1[ |tau_t| > threshold * |tau - tau_t| ]
 
