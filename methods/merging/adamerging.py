@@ -18,10 +18,11 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from methods.adam import Adam
 from methods.merging import ties
 from methods.merging.karcher import combine
 from methods.operator import FIXED, Operator
-from methods.vectors import TaskVector, Vectors, chunks
+from methods.vectors import TaskVector, Vectors, stack
 
 Entropy = Callable[[TaskVector, int], Tensor]
 
@@ -32,11 +33,11 @@ def learn(
     """The merged vector with learned coefficients [tasks, tensors]."""
     names = list(vectors[0])
     value = torch.full((len(vectors), len(names)), start, dtype=torch.float64)
-    mean, square = torch.zeros_like(value), torch.zeros_like(value)
-    for step in range(1, int(iterations) + 1):
+    adam = Adam(value, learning_rate)
+    for step in range(int(iterations)):
         leaves = {name: combine(vectors, name, value[:, i]).requires_grad_() for i, name in enumerate(names)}
         with torch.enable_grad():
-            loss = entropy(leaves, step - 1)
+            loss = entropy(leaves, step)
             slopes = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
         gradient = torch.zeros_like(value)
         for i, (name, slope) in enumerate(zip(names, slopes, strict=True)):
@@ -45,10 +46,7 @@ def learn(
                     gradient[task, i] = torch.sum(slope * vector[name], dtype=torch.float64)
         if not layer:
             gradient = gradient.sum(dim=1, keepdim=True).expand_as(value)
-        mean.lerp_(gradient, 0.1)  # Adam with its default decay rates
-        square.mul_(0.999).addcmul_(gradient, gradient, value=0.001)
-        size = (square / (1 - 0.999**step)).sqrt_().add_(1e-8)
-        value.addcdiv_(mean, size, value=-learning_rate / (1 - 0.9**step))
+        adam.step(gradient)
         if clamp:
             value.clamp_(0, 1)
     return {name: combine(vectors, name, value[:, i]) for i, name in enumerate(names)}
@@ -59,7 +57,8 @@ def elected(vectors: Vectors, density: float) -> list[TaskVector]:
     trimmed = ties.trim(vectors, density, "global")
     out: list[TaskVector] = [{} for _ in vectors]
     for name in vectors[0]:
-        kept = torch.cat([piece.clone() for piece in trimmed(name)] or list(chunks(vectors, name)), dim=1)
+        pieces = [piece.clone() for piece in trimmed(name)]
+        kept = torch.cat(pieces, dim=1) if pieces else stack(vectors, name)
         kept = torch.where(kept * kept.sum(dim=0) > 0, kept, 0.0)
         for task, row in enumerate(kept):
             out[task][name] = row.view(vectors[0][name].shape)

@@ -62,6 +62,8 @@ def _exact(size: Tensor) -> Tensor:
 
 def sparsify(tensor: Tensor, density: float, epsilon: float, rescale: str, source: torch.Generator) -> Tensor:
     """A new tensor with entries dropped by rank-dependent chance and the rest rescaled."""
+    if not tensor.numel():
+        return tensor.clone()
     rows = tensor.reshape(-1, tensor.shape[-1] if tensor.ndim else 1)
     out = torch.empty_like(rows, memory_format=torch.contiguous_format)
     height = max(1, PIECE // max(rows.shape[1], 1))  # rows that fit a core's cache

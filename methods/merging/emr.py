@@ -1,5 +1,4 @@
-"""EMR-Merging (Huang et al., 2024): one unified vector, and for each task a mask and a scale. Needs the task at
-inference.
+"""EMR-Merging (Huang et al., 2024): one unified vector, and for each task a mask and a scale.
 
     s = sign(sum_t tau_t), - where it is zero        unified = s * max{ |tau_t| : sign(tau_t) = s }
     merged_t = r_t * unified * 1[tau_t * unified > 0],   r_t = sum_l mean|tau_tl| / sum_l mean|masked unified_l|
@@ -37,8 +36,8 @@ def merge(vectors: Vectors, *, rescaler: str) -> list[TaskVector]:
 
 
 def _size(vector: TaskVector, rescaler: str) -> float:
-    parts = (x.abs().sum(dtype=torch.float64) / (x.numel() if rescaler == "tensor" else 1) for x in vector.values())
-    return float(sum(parts))
+    sums = ((x.abs().sum(dtype=torch.float64), x.numel()) for x in vector.values() if x.numel())
+    return float(sum(size / entries if rescaler == "tensor" else size for size, entries in sums))
 
 
 OPERATOR = Operator(

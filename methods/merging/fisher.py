@@ -30,7 +30,7 @@ def merge(vectors: Vectors, *, fisher: Sequence[Mapping[str, Tensor]], floor: fl
         size = norm(each) if normalise else 1.0
         scales.append(1 / size if size > 0 else 1.0)
     peak = max(
-        (float(each[name].max()) * s for each, s in zip(fisher, scales, strict=True) for name in vectors[0]),
+        (float(f[n].max()) * s for f, s in zip(fisher, scales, strict=True) for n in vectors[0] if f[n].numel()),
         default=0.0,
     )
     least = floor * peak if peak > 0 else 1.0

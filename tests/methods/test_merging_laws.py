@@ -4,9 +4,10 @@ import importlib
 import pkgutil
 
 import pytest
+import torch
 
 import methods.merging
-from bench.contract import LAWS
+from bench.contract import LAWS, example, run
 from methods.merging import MERGING
 from methods.operator import Operator
 
@@ -20,6 +21,15 @@ def test_law(name, law):
         assert problem or operator.random, f"{name} claims to break {law!r} ({operator.unlawful[law]}) but obeys it"
     else:
         assert problem is None, problem
+
+
+@pytest.mark.parametrize("name", MERGING)
+def test_tensors_without_entries_change_nothing(name):
+    vectors, shapes = example(), {"nothing": (0,), "no_columns": (3, 0)}
+    wider = [{**vector, **{n: torch.zeros(shape) for n, shape in shapes.items()}} for vector in vectors]
+    for merged, plain in zip(run(MERGING[name], wider), run(MERGING[name], vectors), strict=True):
+        assert {n: tuple(merged[n].shape) for n in shapes} == shapes
+        assert all(torch.equal(merged[n], x) for n, x in plain.items())
 
 
 def test_the_registry_is_the_whole_field():
