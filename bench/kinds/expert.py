@@ -7,7 +7,7 @@ from torch import Tensor
 
 from bench import finetune, weights
 from bench.cards import SPLITS
-from bench.cells import Finetune, Imported
+from bench.cells import Expert, Finetune, Posthoc
 from bench.kinds.rows import Found, Rows, row, seed_of
 
 if TYPE_CHECKING:
@@ -37,22 +37,32 @@ def run(cell: Finetune, session: "Session") -> Found:
     about = {"key": cell.key, "backbone": cell.backbone, "task": cell.task, "finetuning": cell.finetuning}
     data = weights.dump(expert.delta, expert.factors, about)
     session.store.write_vector(cell.key, data)
-    return evaluated(cell, session, expert.delta), {**expert.metrics, "vector_sha256": weights.sha256(data)}
+    rows = evaluated(cell, session, (cell.task, cell.card), expert.delta, kind=cell.kind, tangent=method.tangent)
+    return rows, {**expert.metrics, "vector_sha256": weights.sha256(data)}
 
 
-def evaluated(cell: Finetune | Imported, session: "Session", delta: Mapping[str, Tensor]) -> Rows:
-    """Validation and test rows of an expert, trained here or published, as the kind of model it is."""
+def evaluated(
+    cell: Expert | Posthoc,
+    session: "Session",
+    task: tuple[str, str],
+    delta: Mapping[str, Tensor],
+    *,
+    kind: str,
+    tangent: bool,
+) -> Rows:
+    """Validation and test rows of one expert on its own `task`, (dataset, card fingerprint)."""
     common: dict[str, Any] = {
-        "kind": Finetune.kind,
-        "task": cell.task,
-        "tasks": cell.task,
+        "kind": kind,
+        "task": task[0],
+        "tasks": task[0],
         "board": "reference",
         "finetuning": cell.finetuning,
         "seed": cell.seed,
+        "scaling": 1.0,
     }
     rows = []
     for split in SPLITS[1:]:
-        sets = [session.images(cell, cell.task, cell.card, split)]
-        ((right,),) = session.evaluator(cell).sweep(delta, (1.0,), sets, tangent=session.tangent(cell.finetuning))
-        rows.append(row(cell, right, split=split, scaling=1.0, **common))
+        sets = session.image_sets(cell, [task], split)
+        ((right,),) = session.evaluator(cell).sweep(delta, (1.0,), sets, tangent=tangent)
+        rows.append(row(cell, right, split=split, **common))
     return rows

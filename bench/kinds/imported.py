@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from bench import weights
-from bench.cells import Imported
+from bench.cells import Finetune, Imported
 from bench.errors import DataError
 from bench.kinds import expert
 from bench.kinds.rows import Found
@@ -21,4 +21,5 @@ def run(cell: Imported, session: "Session") -> Found:
         raise DataError(f"task vector {session.store.url}/{where} is damaged; run `bench import` on its file again")
     delta, _ = weights.load(data, where)
     known = {name: about[name] for name in ("source", "format", "notes", "vector_sha256")}
-    return expert.evaluated(cell, session, delta), known
+    tangent = session.tangent(cell.finetuning)
+    return expert.evaluated(cell, session, (cell.task, cell.card), delta, kind=Finetune.kind, tangent=tangent), known

@@ -6,13 +6,12 @@ Ortiz-Jimenez et al. (arXiv:2305.12827) use it to see what linearity alone gives
 normalised accuracy divides by the linearised experts, and so does the choice of the coefficient.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from bench import metrics
-from bench.cards import SPLITS
 from bench.cells import Posthoc
-from bench.kinds import addition
-from bench.kinds.rows import Found, row
+from bench.kinds import addition, expert
+from bench.kinds.rows import Found, Rows
 
 if TYPE_CHECKING:
     from bench.run import Session
@@ -20,15 +19,12 @@ if TYPE_CHECKING:
 
 def run(cell: Posthoc, session: "Session") -> Found:
     """Rows of every linearised expert (operator empty, scaling 1), then those of task addition."""
-    rows, reference = [], {}
+    rows: Rows = []
+    reference: dict[str, float] = {}
     for task, key in zip(cell.tasks, cell.experts, strict=True):
         delta, _ = session.vectors(key)
-        for split in SPLITS[1:]:
-            sets = session.image_sets(cell, [task], split)
-            ((right,),) = session.evaluator(cell).sweep(delta, (1.0,), sets, tangent=True)
-            common: dict[str, Any] = {"task": task[0], "tasks": task[0], "board": "reference", "scaling": 1.0}
-            rows.append(row(cell, right, split=split, finetuning=cell.finetuning, seed=cell.seed, **common))
-            if split == "validation":
-                reference[task[0]] = metrics.accuracy(int(right.sum()), len(right))
+        own = expert.evaluated(cell, session, task, delta, kind=cell.kind, tangent=True)
+        reference |= {r["task"]: metrics.accuracy(r["correct"], r["total"]) for r in own if r["split"] == "validation"}
+        rows += own
     merged, found = addition.run(cell, session, tangent=True, reference=reference)
     return rows + merged, found

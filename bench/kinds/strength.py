@@ -1,8 +1,7 @@
 """Sensitivity to lambda: experts at other strengths of their regulariser, and task addition of them.
 
 Rows carry the strength in `options` and have kinds of their own, so that no board mistakes a point of a search for a
-method.
-`bench.sensitivity` chooses among them and counts what the search cost.
+method. `bench.sensitivity` chooses among them and counts what the search cost.
 """
 
 import json

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from safetensors import safe_open
 
-from bench import catalogue, finetune, grid, resume, suites
+from bench import catalogue, experiments, finetune, grid, resume, suites
 from bench.cells import Finetune
 from bench.grid import Grid
 from bench.run import Session
@@ -71,6 +71,15 @@ def test_an_interrupted_expert_goes_on_bit_for_bit(tmp_path, monkeypatch, finetu
     assert about["resumed_at_step"] == 5
     assert about["seconds"] > wall > 0
     assert about["cpu_seconds"] > cpu > 0
+
+
+def test_an_expert_at_another_strength_is_no_expert_of_a_board(tmp_path):
+    session, cell = Session(Runtime(str(tmp_path / "store"))), expert("att+orthoreg")
+    (_, (variant,)), *_ = experiments.variants([cell])
+    assert variant.recipe.strength == 0.0
+    assert {r["kind"] for r in session.execute(cell).rows} == {"expert"}
+    rows = session.execute(variant).rows
+    assert {(r["kind"], r["options"]) for r in rows} == {("variant", '{"strength":0.0}')}
 
 
 @pytest.mark.slow
