@@ -33,7 +33,7 @@ from bench import suites
 from bench.backbone import Backbone
 from bench.evaluate import Evaluator, Scaled, predict
 from bench.images import Images
-from bench.kinds.disentangle import tangent_classes
+from bench.kinds.disentangle import predictions
 from benchmarks import _machine as machine
 from methods.tower.reference import forward_mode
 from methods.vectors import TaskVector, generator
@@ -111,9 +111,7 @@ def points(case: Case, rounds: int, peak: float, bandwidth: float) -> dict[str, 
     forward = case.flops(lambda: case.backbone.tower(case.weights, case.pixels)) / peak
     dual = case.flops(lambda: case.backbone.tower.dual(case.weights, vector, case.pixels)) / peak
 
-    def compare(
-        ours: machine.Work, theirs: machine.Work, floor: float, scale: float = 1, **more: Any
-    ) -> dict[str, Any]:
+    def compare(ours: machine.Work, theirs: machine.Work, floor: float, scale: float = 1) -> dict[str, Any]:
         found = machine.turns({"ours": ours, "theirs": theirs}, rounds)
         return machine.row(found["ours"], [scale * t for t in found["theirs"]], floor)
 
@@ -158,7 +156,9 @@ def points(case: Case, rounds: int, peak: float, bandwidth: float) -> dict[str, 
     if case.weights["proj"].shape[0] < 512:  # a second tower would say the same
         rows |= {
             "21 x 21 square, tangent": compare(
-                lambda: tangent_classes(case.evaluator, case.vectors[:2], COEFFICIENTS, case.images, case.head),
+                lambda: predictions(
+                    case.evaluator, case.vectors[:2], COEFFICIENTS, case.images, case.head, tangent=True
+                ),
                 some_of_the_square,
                 2 * dual - forward,
                 square / TIMED,

@@ -9,20 +9,25 @@ A tangent model is affine in the coefficients, so f_0, J tau_1 and J tau_2 of ev
 directional derivatives instead of one forward per point. `posthoc-linear` evaluates ordinary experts in that way.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from bench.backbone import Backbone
 from bench.cells import Disentangle
 from bench.errors import BenchError
 from bench.evaluate import Evaluator, predict
 from bench.images import Images
 from bench.kinds.rows import Found
+from methods.vectors import TaskVector
 
 if TYPE_CHECKING:
     from bench.run import Session
+
+Features = Callable[[float, float], Tensor]
+"""`features(a_1, a_2)`, [images, embed]."""
 
 
 def run(cell: Disentangle, session: "Session") -> Found:
@@ -32,12 +37,11 @@ def run(cell: Disentangle, session: "Session") -> Found:
         raise BenchError("disentanglement needs coefficient 0, where a task vector stands alone; add it to the grid")
     evaluator, zero = session.evaluator(cell), cell.coefficients.index(0.0)
     tangent = cell.mode == "posthoc-linear" or session.tangent(cell.finetuning)
-    classes = tangent_classes if tangent else plain_classes
     vectors = [session.vectors(key)[0] for key in cell.experts]
     counts, totals = [], []
     for t, (images, head) in enumerate(session.image_sets(cell, cell.tasks, "validation")):
         some = Images(images.pixels[: cell.images], images.labels[: cell.images])
-        found = classes(evaluator, vectors, cell.coefficients, some, head)
+        found = predictions(evaluator, vectors, cell.coefficients, some, head, tangent=tangent)
         counts.append(disagreements(found, zero, t))
         totals.append(len(some))
     return [], {
@@ -65,44 +69,38 @@ def error(counts: Sequence[Tensor], totals: Sequence[int]) -> list[list[float]]:
 
 
 @torch.inference_mode()
-def plain_classes(
+def predictions(
     evaluator: Evaluator,
     vectors: Sequence[Mapping[str, Tensor]],
     coefficients: Sequence[float],
     images: Images,
     head: Tensor,
+    *,
+    tangent: bool,
 ) -> Tensor:
-    """Predictions int64 [n, n, images] of f(theta_0 + a_1 tau_1 + a_2 tau_2): one forward per point of the square."""
-    tower, base = evaluator.backbone.tower, evaluator.backbone.pretrained
-    one, two = ({name: t.to(base[name].device) for name, t in vector.items()} for vector in vectors)
+    """Classes int64 [n, n, images] that theta_0 + a_1 tau_1 + a_2 tau_2 predicts, by place of a_1 and a_2."""
+    backbone = evaluator.backbone
+    moves = [{name: t.to(backbone.device) for name, t in vector.items()} for vector in vectors]
     batches = [x for x, _ in evaluator.batches(images)]
-    found = []
-    for a in coefficients:
-        for b in coefficients:
-            params = {**base, **{n: base[n] + a * one[n] + b * two[n] for n in one}}
-            found.append(torch.cat([predict(tower(params, x), head) for x in batches]))
-    return torch.stack(found).view(len(coefficients), len(coefficients), -1).cpu()
+    features = (_tangent if tangent else _plain)(backbone, moves, batches)
+    lines = [torch.stack([predict(features(a, b), head) for b in coefficients]) for a in coefficients]
+    return torch.stack(lines).cpu()
 
 
-@torch.inference_mode()
-def tangent_classes(
-    evaluator: Evaluator,
-    vectors: Sequence[Mapping[str, Tensor]],
-    coefficients: Sequence[float],
-    images: Images,
-    head: Tensor,
-) -> Tensor:
-    """Predictions int64 [n, n, images] of f_0 + a_1 J tau_1 + a_2 J tau_2."""
-    tower, base = evaluator.backbone.tower, evaluator.backbone.pretrained
-    device = evaluator.backbone.device
-    one, two = ({name: t.to(device) for name, t in vector.items()} for vector in vectors)
-    found = []
-    for x, _ in evaluator.batches(images):
-        f0, first = tower.dual(base, one, x)
-        _, second = tower.dual(base, two, x)
-        found.append(
-            torch.stack(
-                [torch.stack([predict(f0 + a * first + b * second, head) for b in coefficients]) for a in coefficients]
-            )
-        )
-    return torch.cat(found, dim=-1).cpu()
+def _plain(backbone: Backbone, moves: Sequence[TaskVector], batches: Sequence[Tensor]) -> Features:
+    """One forward for every point."""
+    base, (one, two) = backbone.pretrained, moves
+
+    def features(a: float, b: float) -> Tensor:
+        params = {**base, **{n: base[n] + a * one[n] + b * two[n] for n in one}}
+        return torch.cat([backbone.tower(params, x) for x in batches])
+
+    return features
+
+
+def _tangent(backbone: Backbone, moves: Sequence[TaskVector], batches: Sequence[Tensor]) -> Features:
+    """One forward and two directional derivatives for all points."""
+    found = [[backbone.tower.dual(backbone.pretrained, move, x) for x in batches] for move in moves]
+    f0 = torch.cat([value for value, _ in found[0]])
+    one, two = (torch.cat([moved for _, moved in along]) for along in found)
+    return lambda a, b: f0 + a * one + b * two

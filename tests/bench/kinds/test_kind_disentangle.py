@@ -74,8 +74,10 @@ def test_on_a_transformer_both_ways_equal_models_built_one_by_one() -> None:
     f0, first = reference.dual(base, one, x)
     _, second = reference.dual(base, two, x)
 
-    plain = disentangle.plain_classes(evaluator, (one, two), grid, images, head)
-    tangent = disentangle.tangent_classes(evaluator, (one, two), grid, images, head)
+    plain, tangent = (
+        disentangle.predictions(evaluator, (one, two), grid, images, head, tangent=linearised)
+        for linearised in (False, True)
+    )
     assert plain.shape == tangent.shape == (3, 3, 5)
     for i, a in enumerate(grid):
         for j, b in enumerate(grid):
