@@ -7,8 +7,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -29,6 +28,7 @@ from bench.merge import Vectors
 from bench.records import Record
 from bench.resume import FileCheckpoint
 from bench.runtime import Runtime
+from bench.schedule import Outcome
 from bench.store import Store
 
 RUNNERS: dict[str, Callable[..., Found]] = {
@@ -47,18 +47,6 @@ RUNNERS: dict[str, Callable[..., Found]] = {
 OFFERED = 5
 """Steps between two moments at which the state of a fine-tune may be written; offering it takes a third of a percent of
 a step of the smallest tower."""
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of one attempt at a cell."""
-
-    key: str
-    status: str
-    """done; failed; refused: the store cannot be written, which is no fault of the cell and ends the run."""
-    seconds: float
-    error: str = ""
-    headline: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Session:

@@ -5,8 +5,9 @@ blocked: they are never tried, and everything else goes on. Both drivers (`--loc
 """
 
 import heapq
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 from bench.cells import Cell
 
@@ -24,6 +25,19 @@ class Counts:
     @property
     def total(self) -> int:
         return self.done + self.running + self.failed + self.blocked + self.pending
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one attempt at a cell, as a session says."""
+
+    key: str
+    status: str
+    """done; failed; refused: the store cannot be written, which is no fault of the cell and ends the run."""
+    seconds: float
+    error: str = ""
+    headline: Mapping[str, Any] = field(default_factory=dict)
+    """Of a row, for the live display: its name, kind and accuracy."""
 
 
 class Schedule:

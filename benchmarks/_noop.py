@@ -1,8 +1,6 @@
 """A session that computes nothing: records as large as real ones, filled from a seed. For measuring the harness."""
 
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,21 +8,11 @@ import numpy as np
 from bench import cards
 from bench.cells import Cell
 from bench.records import Record, pack_bits
+from bench.schedule import Outcome
 from bench.store import Store
 
 PROVENANCE = {"host": "nowhere", "pid": 0, "seconds": 0.0, "cpu_seconds": 0.0, "device": "none", "commit": "",
               "machine": "", "python": "", "torch": "", "bench": "", "peak_rss_mb": 0.0, "finished_at": 0}  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """As `bench.run.Outcome`."""
-
-    key: str
-    status: str = "done"
-    seconds: float = 0.0
-    error: str = ""
-    headline: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Noop:
@@ -36,7 +24,7 @@ class Noop:
     def attempt(self, cell: Cell) -> Outcome:
         if self.store is not None:
             self.store.write(record(cell))
-        return Outcome(cell.key)
+        return Outcome(cell.key, "done", 0.0)
 
 
 def record(cell: Cell) -> Record:

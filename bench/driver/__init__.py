@@ -12,21 +12,8 @@ from bench.cells import Cell
 from bench.errors import BenchError
 from bench.heartbeat import Heartbeat
 from bench.progress import Progress
-from bench.schedule import Schedule
+from bench.schedule import Outcome, Schedule
 from bench.store import Store
-
-
-class Outcome(Protocol):
-    """What a session says about one attempt; see `bench.run.Outcome`."""
-
-    @property
-    def status(self) -> str: ...
-    @property
-    def seconds(self) -> float: ...
-    @property
-    def error(self) -> str: ...
-    @property
-    def headline(self) -> Mapping[str, Any]: ...
 
 
 class Session(Protocol):

@@ -6,27 +6,17 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from bench import catalogue, grid, suites
 from bench.cells import Cell
 from bench.errors import BenchError
 from bench.records import Record
+from bench.schedule import Outcome
 from bench.store import Store
 
 HERE = Path(__file__).parent
-
-
-@dataclass(frozen=True)
-class Outcome:
-    key: str
-    status: str
-    seconds: float
-    error: str = ""
-    headline: Mapping[str, Any] = field(default_factory=dict)
 
 
 class FakeSession:

@@ -16,6 +16,7 @@ from bench import driver
 from bench.driver import Workers
 from bench.errors import BenchError
 from bench.progress import Progress
+from bench.schedule import Outcome
 from bench.store import Store
 
 HERE = Path(__file__).parent
@@ -227,7 +228,7 @@ def test_a_store_that_cannot_be_written_ends_the_run(tmp_path, monkeypatch):
         def attempt(self, cell):
             attempts.append(cell.key)
             if len(attempts) == 3:
-                return fakes.Outcome(cell.key, "refused", 0.0, "cannot write to store: No space left on device")
+                return Outcome(cell.key, "refused", 0.0, "cannot write to store: No space left on device")
             return super().attempt(cell)
 
     state = driver.schedule(fakes.smoke(), store)

@@ -15,6 +15,7 @@ from bench.driver import Workers
 from bench.errors import BenchError
 from bench.heartbeat import Heartbeat
 from bench.progress import Progress
+from bench.schedule import Outcome
 from bench.store import Store
 
 TOTAL = 9
@@ -121,7 +122,7 @@ def test_a_run_that_its_own_error_ended_says_which(tmp_path, capsys):
 
     class Full(fakes.FakeSession):
         def attempt(self, cell):
-            return fakes.Outcome(cell.key, "refused", 0.0, "cannot write to store: no space; free some")
+            return Outcome(cell.key, "refused", 0.0, "cannot write to store: no space; free some")
 
     with pytest.raises(BenchError, match="no space; free some"):
         go(store, Full)
