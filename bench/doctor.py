@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from bench import cards, images, preflight, suites
 from bench.cells import Cell
-from bench.errors import BenchError
+from bench.errors import BenchError, first_line
 from bench.store import Store
 
 PACKAGES = ("torch", "open_clip_torch", "ray", "pyarrow", "pandas", "numpy", "safetensors", "pydantic", "typer")
@@ -115,7 +115,7 @@ def shared_memory(where: str = "/dev/shm") -> list[Finding]:
 
 
 def reach(store: str) -> list[Finding]:
-    """Can the store be opened, written and read, and does its clock agree with ours?"""
+    """Can the store be opened, written and listed?"""
     if "://" not in store and not Path(store).expanduser().exists():
         return [Finding("store", "ok", f"{store} does not exist yet; the first run creates it")]
     probe = f"doctor-{platform.node()}-{os.getpid()}"
@@ -127,7 +127,7 @@ def reach(store: str) -> list[Finding]:
         opened.forget_failures([probe])
         took = time.perf_counter() - began
     except (BenchError, OSError) as error:
-        return [Finding("store", "problem", str(error).splitlines()[0], "fix the path or your access to it")]
+        return [Finding("store", "problem", first_line(error), "fix the path or your access to it")]
     if not known:
         return [Finding("store", "problem", f"{store}: a file just written is not listed", "use another file system")]
     return [Finding("store", "ok", f"{store}: written, listed and removed in {1000 * took:.0f} ms")]
@@ -188,10 +188,8 @@ def nodes(address: str, store: str) -> list[Finding]:
     try:
         ray.init(address=address, log_to_driver=False, logging_level="CRITICAL")
     except Exception as error:
-        said = (str(error).splitlines() or [type(error).__name__])[0]
-        return [
-            Finding("cluster", "problem", f"{address}: {said}", "start one with `ray start --head`, or fix the token")
-        ]
+        said = f"{address}: {first_line(error)}"
+        return [Finding("cluster", "problem", said, "start one with `ray start --head`, or fix the token")]
     try:
         look = ray.remote(num_cpus=0)(_look)
         asked = {}

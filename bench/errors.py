@@ -44,3 +44,8 @@ class NoStore(StoreError):
 
 class DataError(BenchError):
     """A data set or weight file is missing, damaged or not what its card says."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error says, as far as it fits into a sentence of ours."""
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pyarrow.fs as pafs
 
-from bench.errors import StoreError, Unwritable
+from bench.errors import StoreError, Unwritable, first_line
 
 
 class StoredFile(NamedTuple):
@@ -118,8 +118,3 @@ def _write_local(path: Path, data: bytes) -> None:
         os.replace(scratch, path)
     finally:
         scratch.unlink(missing_ok=True)
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, as far as it fits into a sentence of ours."""
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from bench.errors import BenchError
+from bench.errors import BenchError, first_line
 from bench.progress import Progress
 from bench.store import Store
 
@@ -63,11 +63,10 @@ class Heartbeat:
         self._over.set()
         self._thread.join()
         with contextlib.suppress(BenchError, OSError):  # a store that cannot be written has already been reported
-            if kind is None:
+            if error is None:
                 forget(self._store, self._run)
             else:
-                said = (str(error).splitlines() or [""])[0]
-                self._beat("interrupted" if kind is KeyboardInterrupt else f"stopped: {said or kind.__name__}")
+                self._beat("interrupted" if kind is KeyboardInterrupt else f"stopped: {first_line(error)}")
 
     def _live(self) -> None:
         while not self._over.wait(EVERY):

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bench import documents
-from bench.errors import BenchError, StoreError
+from bench.errors import BenchError, StoreError, first_line
 from bench.records import CELLS, SCHEMA, SCHEMA_VERSION, Record, read_parquet, unpack_bits
 from bench.store import Store
 
@@ -131,8 +131,8 @@ def _read(path: Path, schema: pa.Schema) -> pa.Table:
     try:
         table = read_parquet(path.read_bytes())
     except (pa.ArrowException, OSError, ValueError) as error:
-        line = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise StoreError(f"{path} cannot be read ({line}); restore it or build it again from its store") from error
+        said = first_line(error)
+        raise StoreError(f"{path} cannot be read ({said}); restore it or build it again from its store") from error
     version = (table.schema.metadata or {}).get(b"bench_schema", b"none").decode()
     if version != str(SCHEMA_VERSION):
         raise StoreError(

@@ -28,8 +28,8 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from bench import documents, parts
-from bench.errors import NoStore, StoreError
-from bench.folder import Folder, first_line
+from bench.errors import NoStore, StoreError, first_line
+from bench.folder import Folder
 from bench.parts import Part, Stamp
 from bench.records import SCHEMA_VERSION, Record
 
