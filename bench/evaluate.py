@@ -67,9 +67,9 @@ class Evaluator:
         self, tangent: Mapping[str, Tensor], scalings: Sequence[float], images: Images, head: Tensor
     ) -> Tensor:
         """bool [scalings, images] of the tangent models f(theta0) + scaling * J(theta0) tangent."""
-        found = []
+        found, along = [], {name: tensor.to(self.backbone.device) for name, tensor in tangent.items()}
         for x, y in self.batches(images):
-            f0, jvp = self.backbone.tower.dual(self.backbone.pretrained, tangent, x)
+            f0, jvp = self.backbone.tower.dual(self.backbone.pretrained, along, x)
             found.append(torch.stack([predict(f0 + a * jvp, head) == y for a in scalings]))
         return torch.cat(found, dim=1).cpu()
 

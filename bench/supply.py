@@ -66,8 +66,8 @@ class Grams(TorchFunctionMode):
         self._rows[name] += len(flat)
 
     def means(self) -> dict[str, Tensor]:
-        """Name -> [in, in] mean outer product, float64."""
-        return {name: total / self._rows[name] for name, total in self._sums.items()}
+        """Name -> [in, in] mean outer product, float64, on the CPU, where operators compute."""
+        return {name: (total / self._rows[name]).cpu() for name, total in self._sums.items()}
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ class Supplier:
                 for total, slope in zip(sums.values(), slopes, strict=True):
                     total.addcmul_(slope, slope)
                 count += 1
-            found.append({name: total / count for name, total in sums.items()})
+            found.append({name: (total / count).cpu() for name, total in sums.items()})
         return found
 
 
@@ -146,6 +146,7 @@ class Entropy:
 
     def __init__(self, backbone: Backbone, sets: Sequence[tuple[Images, Tensor]], tangent: bool) -> None:
         self._backbone, self._sets, self._tangent = backbone, sets, tangent
+        self.device = backbone.device
 
     def __call__(self, merged: Mapping[str, Tensor], step: int) -> Tensor:
         """The entropy of pretrained + merged on the images of this step, 0-d."""

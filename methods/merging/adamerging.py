@@ -30,18 +30,22 @@ Entropy = Callable[[TaskVector, int], Tensor]
 def learn(
     vectors: Vectors, entropy: Entropy, *, layer: bool, start: float, learning_rate: float, iterations: int, clamp: bool
 ) -> TaskVector:
-    """The merged vector with learned coefficients [tasks, tensors]."""
-    names = list(vectors[0])
+    """The merged vector with learned coefficients [tasks, tensors].
+
+    Every step asks the model, so the vectors stay beside it, on `entropy.device` where the harness names one.
+    """
+    names, device = list(vectors[0]), getattr(entropy, "device", "cpu")
+    near = [{name: vector[name].to(device) for name in names} for vector in vectors]
     value = torch.full((len(vectors), len(names)), start, dtype=torch.float64)
     adam = Adam(value, learning_rate)
     for step in range(int(iterations)):
-        leaves = {name: combine(vectors, name, value[:, i]).requires_grad_() for i, name in enumerate(names)}
+        leaves = {name: combine(near, name, value[:, i]).requires_grad_() for i, name in enumerate(names)}
         with torch.enable_grad():
             loss = entropy(leaves, step)
             slopes = torch.autograd.grad(loss, list(leaves.values()), allow_unused=True)
         gradient = torch.zeros_like(value)
         for i, (name, slope) in enumerate(zip(names, slopes, strict=True)):
-            for task, vector in enumerate(vectors):
+            for task, vector in enumerate(near):
                 if slope is not None:
                     gradient[task, i] = torch.sum(slope * vector[name], dtype=torch.float64)
         if not layer:
