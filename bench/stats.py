@@ -205,6 +205,17 @@ def wilson(correct: float, total: int, confidence: float = CONFIDENCE) -> tuple[
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
+def mean_interval(tasks: Sequence[Array], confidence: float = CONFIDENCE) -> tuple[float, float]:
+    """Interval of a sum over tasks of means over images, [images] of shares of a rate, where images are what is random.
+
+    For averages whose images carry other weights than those of `estimates`, such as means over subsets of the tasks.
+    """
+    value = sum(float(shares.mean()) for shares in tasks)
+    variance = sum(float(shares.var()) / len(shares) for shares in tasks)
+    half = float(special.ndtri(0.5 + confidence / 2)) * variance**0.5
+    return max(0.0, value - half), min(1.0, value + half)
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's adjusted p-values, in the order given: reject where below alpha and the family's error stays below
     alpha.

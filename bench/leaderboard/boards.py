@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from bench import stats, tables
 from bench.disentanglement import disentanglement
-from bench.leaderboard import extras
+from bench.leaderboard import extras, subsets
 from bench.lines import Line, difference
 from bench.metrics import COMMON_REFERENCE
 from bench.tables import Lines
@@ -61,7 +61,7 @@ def build(rows: pa.Table, cells: pa.Table, suite: str | None = None) -> dict[str
         "posthoc": _posthoc(lines, lines.posthoc + unable["posthoc"]),
         "effects": extras.effects(lines),
         "curves": extras.curves(rows, lines),
-        "subsets": extras.subsets(rows, lines),
+        "subsets": subsets.subsets(rows, lines),
         "geometry": extras.geometry(lines),
         "disentanglement": [e for e in disentanglement(cells) if e["suite"] == lines.suite],
         "strengths": extras.strengths(rows, cells, lines),

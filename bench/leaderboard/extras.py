@@ -1,7 +1,5 @@
-"""What stands beside the boards: the effect of a regulariser, coefficient curves, geometry and curves over subsets."""
+"""What stands beside the boards: the effect of a regulariser, curves over coefficients and lambda, geometry."""
 
-import hashlib
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +10,6 @@ import pyarrow.compute as pc
 
 from bench import stats, tables
 from bench.lines import Line, difference
-from bench.metrics import accuracy, mean_accuracy, normalised_accuracy
 from bench.sensitivity import sensitivity
 from bench.tables import Lines
 
@@ -125,55 +122,3 @@ def strengths(rows: pa.Table, cells: pa.Table, lines: Lines) -> list[Found]:
         curve = [{**p, **{k: tables.percent(p.get(k)) for k in ("validation", "test")}} for p in entry["curve"]]
         found.append({**entry, "curve": curve})
     return found
-
-
-def subsets(rows: pa.Table, lines: Lines) -> list[Found]:
-    """Accuracy against the number of merged tasks: per row name the mean over measured subsets of every size, on the
-    seeds that all sizes have. Merges that differ in more than their tasks never share a curve.
-    """
-    wanted = pc.and_(pc.equal(rows["kind"], "addition"), pc.equal(rows["split"], "test"))
-    wanted = pc.and_(wanted, pc.equal(rows["suite"], lines.suite))
-    names = ("key", "finetuning", "operator", "tasks", "seed", "task", "correct", "total")
-    merged: dict[tuple[str, str, str, int], dict[str, float]] = defaultdict(dict)
-    for key, finetuning, operator, tasks, seed, task, correct, total in zip(
-        *(rows.filter(wanted)[name].to_pylist() for name in names), strict=True
-    ):
-        merged[key, f"{finetuning}/{operator}", tasks, seed][task] = accuracy(correct, total)
-    points: dict[tuple[str, str], dict[int, dict[int, list[tuple[float, float]]]]] = defaultdict(dict)
-    for (key, name, tasks, seed), by_task in merged.items():
-        size = len(tasks.split("+"))
-        experts = dict(lines.by_key[k] for k in lines.upstream(key) if k in lines.by_key)
-        if len(by_task) == size and set(by_task) <= set(experts) and min(experts.values()) > 0:
-            found = points[name, _way(lines, key)].setdefault(size, defaultdict(list))
-            found[seed].append((mean_accuracy(by_task), normalised_accuracy(by_task, experts)))
-    curves = {way: found for way, by_size in points.items() if len(found := _shared(by_size)) > 1}
-    ways = [name for name, _ in curves]
-    return [
-        {
-            "name": name if ways.count(name) == 1 else f"{name}[{hashlib.sha256(way.encode()).hexdigest()[:4]}]",
-            "points": [
-                {
-                    "tasks": size,
-                    "merges": len(values),
-                    "accuracy": tables.percent(float(np.mean([v[0] for v in values]))),
-                    "normalised": tables.percent(float(np.mean([v[1] for v in values]))),
-                }
-                for size, values in sorted(found.items())
-            ],
-        }
-        for (name, way), found in sorted(curves.items())
-    ]
-
-
-def _way(lines: Lines, key: str) -> str:
-    """Everything about a merge but its tasks and its seed."""
-    identity = lines.cells.get(key, {}).get("identity", {})
-    return json.dumps({k: v for k, v in identity.items() if k not in ("tasks", "experts", "seed")}, sort_keys=True)
-
-
-def _shared(
-    by_size: Mapping[int, Mapping[int, list[tuple[float, float]]]],
-) -> dict[int, list[tuple[float, float]]]:
-    """The values of every size on the seeds that all sizes have."""
-    seeds = set.intersection(*map(set, by_size.values()))
-    return {size: [v for s in sorted(seeds) for v in found[s]] for size, found in by_size.items()} if seeds else {}

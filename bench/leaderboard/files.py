@@ -21,7 +21,7 @@ from bench.store import Store
 
 SUITE = re.compile(r"\w[\w.-]*")
 """What may become a folder's name: it comes from rows that somebody else may have written."""
-PICTURES = ("accuracy.svg", "accuracy.png")
+PICTURES = ("accuracy.svg", "accuracy.png", "subsets.svg", "lambda.svg")
 Page = Mapping[str, Any]
 
 _FILES: dict[str, Callable[[Page], str]] = {
@@ -32,6 +32,12 @@ _FILES: dict[str, Callable[[Page], str]] = {
     "index.html": html.page,
 }
 """Rendered text files of a suite."""
+
+_VIEWS: dict[str, tuple[str, Callable[[Page], str]]] = {
+    "subsets": ("subsets", text.subsets_csv),
+    "lambda": ("strengths", text.lambda_csv),
+}
+"""Views with a CSV and a picture of their own, and the part of the page that they need results in."""
 
 
 def build(
@@ -80,8 +86,12 @@ def check(out: str | Path, readme: str | Path | None = None) -> list[str]:
     with tempfile.TemporaryDirectory() as scratch:
         for page in pages:
             name = page["suite"]
-            for fresh in _render(page, Path(scratch) / name):
-                problems += _compare(out / name / fresh.name, fresh, f"{name}/{fresh.name}")
+            fresh = _render(page, Path(scratch) / name)
+            problems += [line for f in fresh for line in _compare(out / name / f.name, f, f"{name}/{f.name}")]
+            for view, (part, _) in _VIEWS.items():
+                if not page[part]:
+                    left = [p.name for p in (out / name / f"{view}.csv", out / name / f"{view}.svg") if p.exists()]
+                    problems += [f"{name}/{file} has no results behind it" for file in left]
         problems += _compare(out / "README.md", _put(Path(scratch) / "README.md", text.readme(pages)), "README.md")
         if readme is not None:
             expected = _put(Path(scratch) / "project.md", _marked(Path(readme), pages, out))
@@ -151,9 +161,18 @@ def _page(out: Path, name: str) -> dict[str, Any]:
 
 
 def _render(page: Page, folder: Path) -> list[Path]:
+    """Write the files of one suite. Files of a view that has no results are removed: they would show old ones."""
     folder.mkdir(parents=True, exist_ok=True)
     written = [_put(folder / name, make(page)) for name, make in _FILES.items()]
-    return written + pictures.accuracy(page, folder)
+    written += pictures.accuracy(page, folder)
+    for view, (part, make) in _VIEWS.items():
+        table, picture = folder / f"{view}.csv", folder / f"{view}.svg"
+        if page[part]:
+            written += [_put(table, make(page)), plots.draw(page, view, picture)]
+        else:
+            table.unlink(missing_ok=True)
+            picture.unlink(missing_ok=True)
+    return written
 
 
 def _put(path: Path, content: str) -> Path:

@@ -1,5 +1,6 @@
 """One self-contained HTML page per suite: no network, opens from disk, readable without JavaScript."""
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from bench.leaderboard import published, svg
+from bench.leaderboard import published, subsets, svg, views
 from bench.leaderboard.boards import POSTHOC, Entry
+from bench.leaderboard.views import interval, number
 
 ASSETS = Path(__file__).parents[1] / "assets" / "leaderboard"
 
@@ -33,7 +35,7 @@ def page(found: Mapping[str, Any]) -> str:
     boards = [_board(number, board) for number, board in enumerate(found["boards"], 1)]
     effects = [_effect(effect) for effect in found["effects"]]
     rows = [row for board in found["boards"] for row in board["rows"]]
-    drawn = {row["finetuning"] for row in rows} | {entry["name"].partition("/")[0] for entry in found["subsets"]}
+    drawn = {entry["finetuning"] for entry in (*rows, *found["subsets"], *found["strengths"])}
     bases = list(dict.fromkeys(sorted(name.partition("+")[0] for name in drawn)))
     styles = {name: _style(name, bases) for name in drawn}
     worst = max((v for e in found["disentanglement"] for row in e["error"] for v in row), default=0.0) or 1.0
@@ -41,6 +43,7 @@ def page(found: Mapping[str, Any]) -> str:
         **found,
         "effects": effects,
         "references": [{**row, "edge": False} for row in found["references"]],
+        "subsets": [{**entry, "by_size": {p["tasks"]: p for p in entry["points"]}} for entry in found["subsets"]],
         "explanation": found["explanation"].replace("`", ""),
         "posthoc_explanation": POSTHOC.replace("`", ""),
     }
@@ -55,6 +58,10 @@ def page(found: Mapping[str, Any]) -> str:
         several_backbones=len({row["backbone"] for row in rows}) > 1,
         curves=[_curves(entry, styles) for entry in found["curves"]],
         subsets=_subsets(found["subsets"], styles),
+        strengths=[_strength(entry, styles) for entry in found["strengths"]],
+        sizes=sorted({point["tasks"] for entry in found["subsets"] for point in entry["points"]}),
+        lambdas=sorted({point["strength"] for entry in found["strengths"] for point in entry["curve"]}),
+        views=views,
         cost=[chart for board in boards if (chart := _cost(board, bases))],
         heats=[_heat(entry, deepest) for entry in found["geometry"]],
         deepest=deepest,
@@ -80,8 +87,8 @@ def _board(number: int, board: Mapping[str, Any]) -> dict[str, Any]:
 def _tabs(found: Mapping[str, Any], boards: Sequence[Mapping[str, Any]], rows: Sequence[Entry]) -> list[dict[str, str]]:
     tabs = [{"id": board["id"], "title": board["title"]} for board in boards]
     tabs.append({"id": "references", "title": "references"})
-    for number, effect in enumerate(found["effects"], 1):
-        tabs.append({"id": f"effect-{number}", "title": f"{effect['regulariser']} effect"})
+    for place, effect in enumerate(found["effects"], 1):
+        tabs.append({"id": f"effect-{place}", "title": f"{effect['regulariser']} effect"})
     further = {
         "negation": found["negation"],
         "posthoc": found["posthoc"],
@@ -127,12 +134,37 @@ def _curves(entry: Mapping[str, Any], styles: Mapping[str, str]) -> Markup:
 
 
 def _subsets(found: Sequence[Mapping[str, Any]], styles: Mapping[str, str]) -> list[Markup]:
-    by_operator: dict[str, dict[str, list[tuple[float, float]]]] = {}
-    for entry in found:
-        finetuning, _, operator = entry["name"].partition("/")
-        points = [(float(p["tasks"]), p["normalised"]) for p in entry["points"]]
-        by_operator.setdefault(operator, {})[finetuning] = points
-    return [svg.curves(by_operator[name], styles, name, "merged tasks") for name in sorted(by_operator)]
+    """Two charts for every operator: accuracy with its interval, and accuracy normalised by own experts."""
+    charts = []
+    for operator in dict.fromkeys(entry["operator"] for entry in found):
+        mine = [entry for entry in found if entry["operator"] == operator]
+        sizes = sorted({point["tasks"] for entry in mine for point in entry["points"]})
+        for value, said in (("accuracy", "accuracy, %"), ("normalised", "normalised (own), %")):
+            series = [(styles[e["finetuning"]], [_subset(e, p, value) for p in subsets.drawn(e, value)]) for e in mine]
+            charts.append(svg.trend(series, f"{operator}: {said}", "merged tasks", [(n, str(n)) for n in sizes]))
+    return charts
+
+
+def _subset(entry: Mapping[str, Any], point: Mapping[str, Any], value: str) -> svg.Dot:
+    if point["y"] is None:
+        return svg.Dot(point["x"], None)
+    low, high = (point["low"], point["high"]) if value == "accuracy" else (None, None)
+    said = f"{entry['name']}, {point['x']} tasks: {point['y']:.2f} {interval(low, high) if low else ''}".rstrip()
+    return svg.Dot(point["x"], point["y"], f"{said}, {point['measured']} subsets", low, high)
+
+
+def _strength(entry: Mapping[str, Any], styles: Mapping[str, str]) -> Markup:
+    """Test accuracy with marks, validation as a thin line, and a line where validation chose; 0 stands first."""
+    smallest = min((p["strength"] for p in entry["curve"] if p["strength"] > 0), default=1.0)
+    at = {p["strength"]: math.log10(p["strength"] or smallest / 4) for p in entry["curve"]}
+    test, validation = [], []
+    for point in entry["curve"]:
+        x, both = at[point["strength"]], f"{number(point['test'])} test, {number(point['validation'])} validation"
+        test.append(svg.Dot(x, point["test"], f"lambda {point['strength']:g}: {both}"))
+        validation.append(svg.Dot(x, point["validation"]))
+    series = [("validation", validation), (styles[entry["finetuning"]], test)]
+    ticks = [(x, f"{strength:g}") for strength, x in at.items()]
+    return svg.trend(series, entry["name"], "lambda", ticks, at.get(entry["chosen"]))
 
 
 def _cost(board: Mapping[str, Any], bases: Sequence[str]) -> Markup:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError, UnknownName
-from bench.leaderboard import pictures
+from bench.leaderboard import pictures, subsets
 from bench.leaderboard.pictures import MARKS, OKABE_ITO
 
 Page = Mapping[str, Any]
@@ -35,7 +35,8 @@ def draw(page: Page, what: str, path: Path) -> Path:
         if not _PLOTS[what](figure, page):
             raise BenchError(f"nothing to plot as {what} in the results of {page['suite']}; measure it first")
         path.parent.mkdir(parents=True, exist_ok=True)
-        no_date = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {"Software": "bench"}}
+        said = {"Description": pictures.mark([page["subsets"], page["strengths"]])}
+        no_date = {".svg": {"Date": None, **said}, ".pdf": {"CreationDate": None}, ".png": {"Software": "bench"}}
         figure.savefig(path, dpi=200, metadata=no_date[path.suffix])
     return path
 
@@ -80,19 +81,36 @@ def _coefficients(figure: Any, page: Page) -> bool:
 
 
 def _subsets(figure: Any, page: Page) -> bool:
-    charts: dict[str, dict[str, list[list[float]]]] = {}
+    charts: dict[str, dict[str, list[list[float | None]]]] = {}
     for entry in page["subsets"]:
-        finetuning, _, operator = entry["name"].partition("/")
-        charts.setdefault(operator, {})[finetuning] = [[p["tasks"], p["normalised"]] for p in entry["points"]]
-    return _small_multiples(figure, charts, "merged tasks", "normalised accuracy (own), %")
+        for value, said in (("accuracy", "accuracy"), ("normalised", "normalised (own)")):
+            points = [[p["x"], p["y"]] for p in subsets.drawn(entry, value)]
+            charts.setdefault(f"{entry['operator']}: {said}", {})[entry["finetuning"]] = points
+    return _small_multiples(figure, charts, "merged tasks", "%")
 
 
 def _lambda(figure: Any, page: Page) -> bool:
-    charts: dict[str, dict[str, list[list[float]]]] = {}
-    for entry in page["strengths"]:
-        points = [[p["strength"], p["test"]] for p in entry["curve"] if p["test"] is not None]
-        charts.setdefault(entry["operator"], {})[entry["finetuning"]] = points
-    return _small_multiples(figure, charts, "lambda", "test accuracy, %", scale="symlog")
+    entries = page["strengths"]
+    if not entries:
+        return False
+    methods = sorted({entry["finetuning"] for entry in entries})
+    grid = _grid(figure, len(entries), 2.6, 2.0)
+    for axes, entry in zip(grid, entries, strict=True):
+        colour, mark, _ = _style(entry["finetuning"], methods)
+        every = [p["strength"] for p in entry["curve"]]
+        axes.plot(every, [p["test"] for p in entry["curve"]], marker=mark, ms=4, lw=1.2, color=colour, label="test")
+        axes.plot(every, [p["validation"] for p in entry["curve"]], lw=1, ls=":", color="#666666", label="validation")
+        if entry["chosen"] is not None:
+            axes.axvline(entry["chosen"], color="black", lw=1, ls="--", label="chosen on validation")
+        axes.set_xscale("symlog", linthresh=min(filter(None, every), default=1.0), linscale=0.5)
+        axes.set_xticks(every, [f"{s:g}" for s in every], minor=False)
+        axes.minorticks_off()
+        axes.set_title(entry["name"], loc="left", size=9)
+        axes.grid(color="#dddddd", lw=0.5)
+    figure.supxlabel("lambda", size=9)
+    figure.supylabel("accuracy, %", size=9)
+    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False, fontsize=8)
+    return True
 
 
 def _cost(figure: Any, page: Page) -> bool:
@@ -169,7 +187,7 @@ def _heat_maps(
 
 
 def _small_multiples(
-    figure: Any, charts: Mapping[str, Mapping[str, Sequence[Sequence[float]]]], x: str, y: str, scale: str = "linear"
+    figure: Any, charts: Mapping[str, Mapping[str, Sequence[Sequence[float | None]]]], x: str, y: str
 ) -> bool:
     if not charts:
         return False
@@ -190,9 +208,6 @@ def _small_multiples(
                 lw=1.2,
                 label=name,
             )
-        if scale == "symlog":
-            axes.set_xscale(scale, linthresh=0.01)
-            axes.xaxis.set_major_formatter("{x:g}")
         axes.set_title(operator, loc="left", size=9)
         axes.grid(color="#dddddd", lw=0.5)
     figure.supxlabel(x, size=9)

@@ -4,7 +4,9 @@ Every function returns safe markup; names are escaped. Series are told apart by 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 
 from markupsafe import Markup, escape
 
@@ -44,6 +46,67 @@ def curves(series: Mapping[str, Sequence[Point]], style: Mapping[str, str], titl
     return _svg(260, 190, title, parts)
 
 
+@dataclass(frozen=True)
+class Dot:
+    """A point of a trend: what it says when pointed at, and its interval if it has one. No `y`: the line has a gap."""
+
+    x: float
+    y: float | None
+    said: str = ""
+    low: float | None = None
+    high: float | None = None
+
+
+Series = Sequence[tuple[str, Sequence[Dot]]]
+"""(CSS class, dots) of each line."""
+
+
+def trend(series: Series, title: str, axis: str, ticks: Sequence[tuple[float, str]], at: float | None = None) -> Markup:
+    """Lines with a mark and a whisker for every point; `at` draws a vertical line there. 400 x 260."""
+    seen = [d for _, dots in series for d in dots if d.y is not None]
+    heights = [v for d in seen for v in (d.low, d.y, d.high) if v is not None]
+    if not heights:
+        return Markup("")
+    box = left, right, top, bottom = 40, 390, 26, 216
+    x_span, y_span = _span([t for t, _ in ticks]), _span(heights)
+
+    def place(x: float, y: float) -> Point:
+        return _scale(x, x_span, left, right), _scale(y, y_span, bottom, top)
+
+    parts = [_y_ticks(y_span, box)]
+    parts += [_text(_scale(t, x_span, left, right), bottom + 15, said) for t, said in ticks]
+    parts.append(_text((left + right) / 2, bottom + 32, axis))
+    if at is not None:
+        x = _scale(at, x_span, left, right)
+        parts.append(f'<line class="chosen" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{bottom}"/>')
+    for style, dots in series:
+        parts.append(f'<g class="{escape(style)} mark">')
+        for whole, run in groupby(dots, lambda d: d.y is not None):
+            path = " ".join("{:.1f},{:.1f}".format(*place(d.x, d.y)) for d in run if d.y is not None)
+            parts.append(f'<polyline points="{path}"/>' if whole else "")
+        for dot in dots:
+            if dot.y is not None and dot.said:
+                parts.append(_dot(style, dot, place))
+        parts.append("</g>")
+    return _svg(400, 260, title, parts)
+
+
+def _dot(style: str, dot: Dot, place: Callable[[float, float], Point]) -> str:
+    x, y = place(dot.x, dot.y or 0.0)
+    whisker = ""
+    if dot.low is not None and dot.high is not None:
+        ends = f'y1="{place(dot.x, dot.low)[1]:.1f}" y2="{place(dot.x, dot.high)[1]:.1f}"'
+        whisker = f'<line class="error" x1="{x:.1f}" x2="{x:.1f}" {ends}/>'
+    hollow = ' class="hollow"' if "plain" in style else ""
+    return f"<g{hollow}><title>{escape(dot.said)}</title>{whisker}{_marker(int(style[1]), x, y)}</g>"
+
+
+def _marker(number: int, x: float, y: float, more: str = "") -> str:
+    return MARKERS[number % len(MARKERS)].format(
+        x=f"{x:.1f}", y=f"{y:.1f}", x0=f"{x - 3.5:.1f}", y0=f"{y - 3.5:.1f}", t=f"{y - 5:.1f}", c=more
+    )
+
+
 def scatter(points: Sequence[tuple[str, float, float, str, int, bool]], title: str, x_axis: str, y_axis: str) -> Markup:
     """Named points (name, x > 0, y, CSS class, marker, filled); the x axis is logarithmic. 760 x 400."""
     if not points:
@@ -55,9 +118,7 @@ def scatter(points: Sequence[tuple[str, float, float, str, int, bool]], title: s
     for name, x, y, style, marker, filled in points:
         cx, cy = _scale(math.log10(x), x_span, left, right), _scale(y, y_span, bottom, top)
         hollow = "" if filled else ' fill="none"'
-        shape = MARKERS[marker % len(MARKERS)].format(
-            x=f"{cx:.1f}", y=f"{cy:.1f}", x0=f"{cx - 3.5:.1f}", y0=f"{cy - 3.5:.1f}", t=f"{cy - 5:.1f}", c=hollow
-        )
+        shape = _marker(marker, cx, cy, hollow)
         said = f"{name}: {y:.2f} %, {x:.1f} s"
         parts.append(f'<g class="{escape(style)} mark" tabindex="0"><title>{escape(said)}</title>{shape}</g>')
     return _svg(760, 400, title, parts)
@@ -122,12 +183,10 @@ def _frame(x_span: Point, y_span: Point, box: tuple[int, int, int, int], axis: s
 def _log_frame(x_span: Point, y_span: Point, box: tuple[int, int, int, int], x_axis: str, y_axis: str) -> str:
     left, right, top, bottom = box
     parts = [_y_ticks(y_span, box)]
-    for power in range(math.floor(x_span[0]), math.ceil(x_span[1]) + 1):
-        for tick in (m * 10.0**power for m in (1, 2, 5)):
-            if x_span[0] <= math.log10(tick) <= x_span[1]:
-                x = _scale(math.log10(tick), x_span, left, right)
-                parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{bottom}"/>')
-                parts.append(_text(x, bottom + 14, f"{tick:g}"))
+    for tick in _log_ticks(x_span):
+        x = _scale(math.log10(tick), x_span, left, right)
+        parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{top}" y2="{bottom}"/>')
+        parts.append(_text(x, bottom + 14, f"{tick:g}"))
     parts.append(_text((left + right) / 2, bottom + 32, x_axis))
     middle = (top + bottom) / 2
     parts.append(_text(12, middle, y_axis, more=f' transform="rotate(-90 12 {middle:.1f})"'))
@@ -158,6 +217,16 @@ def _ticks(span: Point, wanted: int) -> list[float]:
     step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= raw)
     first = math.ceil(span[0] / step)
     return [round(k * step, 10) + 0.0 for k in range(first, math.floor(span[1] / step) + 1)]
+
+
+def _log_ticks(span: Point) -> list[float]:
+    """Round numbers whose logarithms lie within `span`: 1, 2, 5, 10, ... or more where these are fewer than three."""
+    powers = range(math.floor(span[0]), math.ceil(span[1]) + 1)
+    for steps in ((1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 7, 8, 9)):
+        ticks = [m * 10.0**power for power in powers for m in steps if span[0] <= math.log10(m) + power <= span[1]]
+        if len(ticks) >= 3:
+            break
+    return ticks
 
 
 def _scale(value: float, span: Point, start: float, end: float) -> float:

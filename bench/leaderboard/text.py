@@ -143,19 +143,60 @@ def effect_table(effect: Mapping[str, Any]) -> str:
 
 def table_csv(page: Mapping[str, Any]) -> str:
     """Every row of every board, references included; one column per task at the end."""
+    tasks = page["tasks"]
+    lines = []
+    for row in [r for board in page["boards"] for r in board["rows"]] + page["references"]:
+        plain = {**row, "seeds": "+".join(map(str, row["seeds"])), "p": None if row["p"] is None else str(row["p"])}
+        lines.append([plain[name] for name in _CSV] + [row["by_task"][task] for task in tasks])
+    return _csv([*_CSV, *(f"accuracy:{task}" for task in tasks)], lines)
+
+
+def subsets_csv(page: Mapping[str, Any]) -> str:
+    """Every point of every curve over the number of merged tasks."""
+    means = ("accuracy", "low", "high", "normalised", "normalised_common")
+    lines = [
+        [
+            entry["name"],
+            p["tasks"],
+            f"{p['measured']}/{p['wanted']}",
+            "+".join(map(str, entry["seeds"])),
+            *map(p.get, means),
+        ]
+        for entry in page["subsets"]
+        for p in entry["points"]
+    ]
+    return _csv(["name", "tasks", "subsets", "seeds", *means], lines)
+
+
+def lambda_csv(page: Mapping[str, Any]) -> str:
+    """Every point of every curve over lambda; the seconds are those of the whole search and of the chosen point."""
+    lines = []
+    for entry in page["strengths"]:
+        price = [f"{entry['measured']}/{entry['declared']}", entry["search_seconds"], entry["chosen_seconds"]]
+        for p in entry["curve"]:
+            measured, chosen = f"{p['measured']}/{p['wanted']}", "chosen" if p["strength"] == entry["chosen"] else ""
+            lines.append([entry["name"], f"{p['strength']:g}", p["validation"], p["test"], measured, chosen, *price])
+    heads = [
+        "name",
+        "lambda",
+        "validation",
+        "test",
+        "measured",
+        "chosen",
+        "strengths",
+        "search_seconds",
+        "chosen_seconds",
+    ]
+    return _csv(heads, lines)
+
+
+def _csv(heads: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
+    """Numbers with two decimals, nothing where there is none."""
     sink = io.StringIO()
     writer = csv.writer(sink, lineterminator="\n")
-    tasks = page["tasks"]
-    writer.writerow([*_CSV, *(f"accuracy:{task}" for task in tasks)])
-    for row in [r for board in page["boards"] for r in board["rows"]] + page["references"]:
-        plain = {**row, "seeds": "+".join(map(str, row["seeds"]))}
-        values = [plain[name] for name in _CSV] + [row["by_task"][task] for task in tasks]
-        writer.writerow(
-            [
-                "" if v is None else f"{v:.2f}" if isinstance(v, float) and n != "p" else v
-                for n, v in zip([*_CSV, *tasks], values, strict=True)
-            ]
-        )
+    writer.writerow(heads)
+    for line in lines:
+        writer.writerow(["" if v is None else f"{v:.2f}" if isinstance(v, float) else v for v in line])
     return sink.getvalue()
 
 

@@ -38,12 +38,35 @@ def further(page: Page) -> list[str]:
     if page["posthoc"]:
         blocks += ["### Post-hoc linearisation", POSTHOC, posthoc(page)]
     if page["subsets"]:
-        blocks += ["### Accuracy against the number of merged tasks", *subsets(page["subsets"])]
+        blocks += ["### Accuracy against the number of merged tasks", picture(page, "subsets", SUBSETS)]
+        blocks += [subsets(page["subsets"], "accuracy"), NORMALISED, subsets(page["subsets"], "normalised")]
     if page["disentanglement"]:
         blocks += ["### Weight-disentanglement error", DISENTANGLEMENT, disentanglement(page["disentanglement"])]
-    for entry in page["strengths"]:
-        blocks += [f"### Lambda of {entry['finetuning']}, by {entry['operator']}", *strength(entry)]
+    if page["strengths"]:
+        blocks += ["### Accuracy against lambda", picture(page, "lambda", STRENGTHS), strengths(page["strengths"])]
     return blocks
+
+
+def picture(page: Page, view: str, said: str) -> str:
+    """What a view shows, its picture, and the file with all its values."""
+    name = page["suite"]
+    return f"{said} All values: [CSV]({name}/{view}.csv).\n\n![{view}]({name}/{view}.svg)"
+
+
+SUBSETS = (
+    "Accuracy in percent, mean over subsets of the tasks, the same ones for all rows of an operator, on the seeds that "
+    "have most of them. Compare rows at one size: other sizes have other mixtures of tasks. 3/6: some of these subsets "
+    "are not measured yet, so there is no mean."
+)
+
+NORMALISED = "The same, normalised by own experts:"
+
+STRENGTHS = (
+    "Test accuracy of the merged model in percent, by the strength of the regulariser that its experts were trained "
+    "with, at the scaling coefficient that validation chose; bold: the strength that validation chose among the "
+    "measured ones. The search costs all fine-tuning and merging of its points in seconds, one point only its own; "
+    "the fraction counts measured of declared strengths."
+)
 
 
 DISENTANGLEMENT = (
@@ -99,23 +122,21 @@ def posthoc(page: Page) -> str:
     )
 
 
-def subsets(found: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Normalised accuracy by the number of merged tasks, one row a line of the chart."""
+def subsets(found: Sequence[Mapping[str, Any]], value: str) -> str:
+    """`accuracy` or another value of every curve by the number of merged tasks."""
     sizes = sorted({point["tasks"] for entry in found for point in entry["points"]})
     lines = []
     for entry in found:
         at = {point["tasks"]: point for point in entry["points"]}
-        cells = {str(size): number(at[size]["normalised"]) if size in at else DASH for size in sizes}
-        lines.append({"row": f"`{entry['name']}`", **cells})
-    merges = {
-        size: sorted({p["merges"] for entry in found for p in entry["points"] if p["tasks"] == size}) for size in sizes
-    }
-    counts = ", ".join(f"{'–'.join(map(str, merges[size]))} of {size}" for size in sizes)
-    note = (
-        "Accuracy normalised by own experts, in percent, mean over the measured subsets of every size, on the seeds "
-        f"that all sizes have. Merges behind every figure: {counts} tasks."
-    )
-    return [note, markdown(lines)]
+        cells = {str(size): subset(at[size], value) if size in at else DASH for size in sizes}
+        lines.append({"row": f"`{entry['name']}`", **cells, "seeds": len(entry["seeds"])})
+    wanted = [str(max(p["wanted"] for entry in found for p in entry["points"] if p["tasks"] == n)) for n in sizes]
+    return markdown([*lines, {"row": "subsets", **dict(zip(map(str, sizes), wanted, strict=True)), "seeds": ""}])
+
+
+def subset(point: Mapping[str, Any], value: str) -> str:
+    """A value of one point; how many subsets it has where some are missing."""
+    return number(point[value]) if point["measured"] == point["wanted"] else f"{point['measured']}/{point['wanted']}"
 
 
 def disentanglement(found: Sequence[Mapping[str, Any]]) -> str:
@@ -134,20 +155,32 @@ def disentanglement(found: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
-def strength(entry: Mapping[str, Any]) -> list[str]:
-    """Accuracy against lambda, the chosen one bold, and the price of the search."""
-    lines = [
-        {
-            "lambda": f"**{p['strength']:g}**" if p["strength"] == entry["chosen"] else f"{p['strength']:g}",
-            "validation": number(p["validation"]),
-            "test": number(p["test"]),
-            "measured": f"{p['measured']}/{p['wanted']}",
-        }
-        for p in entry["curve"]
-    ]
-    note = (
-        "Mean accuracy of the merged model in percent by the strength its experts were trained with; validation chose "
-        f"the bold one. Seconds of the whole search: {number(entry['search_seconds'], 0)}, of the chosen point alone: "
-        f"{number(entry['chosen_seconds'], 0)}."
-    )
-    return [note, markdown(lines)]
+def strengths(found: Sequence[Mapping[str, Any]]) -> str:
+    """Test accuracy by lambda, the chosen one bold, and the price of the search beside that of one point."""
+    every = sorted({point["strength"] for entry in found for point in entry["curve"]})
+    lines = []
+    for entry in found:
+        at = {point["strength"]: point for point in entry["curve"]}
+        cells = {}
+        for value in every:
+            said = strength(at[value]) if value in at else DASH
+            cells[f"{value:g}"] = f"**{said}**" if value == entry["chosen"] else said
+        lines.append({"row": f"`{entry['name']}`", **cells, **price(entry)})
+    return markdown(lines)
+
+
+def strength(point: Mapping[str, Any]) -> str:
+    """Test accuracy at one strength; how many tasks it has where some are missing."""
+    missing = point["test"] is None
+    return f"{point['measured']}/{point['wanted']}" if missing else number(point["test"])
+
+
+def price(entry: Mapping[str, Any]) -> dict[str, str]:
+    """Columns about one search: strengths measured, seconds of all, of the chosen one alone, and their ratio."""
+    whole, one = entry["search_seconds"], entry["chosen_seconds"]
+    return {
+        "strengths": f"{entry['measured']}/{entry['declared']}",
+        "search, s": number(whole, 0),
+        "one point, s": number(one, 0),
+        "price": f"{whole / one:.1f} x" if whole and one else DASH,
+    }

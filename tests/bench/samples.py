@@ -109,6 +109,30 @@ class Synthetic:
             coefficients=list(GRID),
         )
 
+    def subset(self, method: str, operator: str, seed: int, tasks: tuple[str, ...], skill: float, **more: Any) -> str:
+        """A merge of some of the tasks: test rows only."""
+        common = {"finetuning": method, "operator": operator, "seed": seed, "tasks": "+".join(tasks)}
+        common |= {"board": "validation-tuned", "protocol": "validation:normalised"}
+        known = {"finetuning": method, "operator": operator, "options": "{}", "seed": seed, "coefficients": list(GRID)}
+        return self.add(
+            f"subset-{method}-{operator}-{'+'.join(tasks)}-{seed}" + "-".join(more),
+            [self.row("addition", task, skill, **common) for task in tasks],
+            **known | {"experts": [f"expert-{method}-{task}-{seed}" for task in tasks]} | more,
+        )
+
+    def strength(self, method: str, operator: str, seed: int, strength: float, skill: float, **more: Any) -> str:
+        """A point of a curve over lambda: chosen rows on validation and test, and the experts of this strength."""
+        common = {"finetuning": method, "operator": operator, "seed": seed, "tasks": "+".join(self.tasks)}
+        common["options"] = json.dumps({"strength": strength})
+        recipe = {"lr": 1, "strength": strength} | more
+        made = {"finetuning": method, "seed": seed, "recipe": recipe, "kind": "variant"}
+        at = f"{method}-{strength:g}-{seed}" + "-".join(f"{v:g}" for v in more.values())
+        experts = [self.add(f"variant-{at}-{task}", [], task=task, **made) for task in self.tasks]
+        splits = ("validation", "test")
+        rows = [self.row("strength", t, skill, split=split, **common) for t in self.tasks for split in splits]
+        identity = {"finetuning": method, "operator": operator, "seed": seed, "strength": strength, "experts": experts}
+        return self.add(f"strength-{at}-{operator}", rows, **identity)
+
     def inapplicable(self, method: str, operator: str, seed: int, reason: str, **more: Any) -> str:
         """A merge whose operator cannot take the experts: a record without rows."""
         said = {"kind": "addition", "options": "{}", "board": "validation-tuned", "experts": [], **more}

@@ -1,7 +1,5 @@
 """Boards by hand, what stands beside them, and the states in which little can be shown."""
 
-import json
-
 import pyarrow as pa
 import pytest
 from samples import GRID, METHODS, OPERATORS, TASKS, Synthetic, without
@@ -133,36 +131,17 @@ def test_the_effect_of_a_regulariser_is_with_minus_without(page):
         assert cell["significant"] == (cell["p"] < 0.05)
 
 
-def test_curves_subsets_and_geometry_stand_beside_the_boards():
+def test_coefficient_curves_and_geometry_stand_beside_the_boards():
     sample = Synthetic(seeds=(0, 1), methods=("att",), operators=("ties",))
     for seed in (0, 1):
         cosine = [[1.0, 0.1 + seed * 0.2, 0.0], [0.1 + seed * 0.2, 1.0, -0.3], [0.0, -0.3, 1.0]]
         metrics = {"tasks": list(TASKS), "cosine": cosine, "norms": [1.0, 2.0, 3.0]}
         sample.add(f"geometry-{seed}", [], metrics, kind="geometry", finetuning="att", seed=seed)
-        common = {"finetuning": "att", "operator": "ties", "seed": seed, "tasks": "apples+birds"}
-        rows = [sample.row("addition", t, 0.6, **common) for t in TASKS[:2]]
-        sample.add(
-            f"subset-{seed}",
-            rows,
-            finetuning="att",
-            operator="ties",
-            options="{}",
-            seed=seed,
-            experts=[f"expert-att-{t}-{seed}" for t in TASKS[:2]],
-            coefficients=list(GRID),
-        )
+        sample.subset("att", "ties", seed, TASKS[:2], 0.6)
     page = boards.build(*sample.tables())
     (heat,) = page["geometry"]
     assert heat["cosine"][0] == [1.0, 0.2, 0.0]
     assert heat["mean"] == pytest.approx((0.2 + 0.0 + 0.3) / 3, abs=0.001)
-    (curve,) = page["subsets"]
-    assert [(p["tasks"], p["merges"]) for p in curve["points"]] == [(2, 2), (3, 2)]
-    row = page["boards"][0]["rows"][0]
-    assert (curve["points"][1]["accuracy"], curve["points"][1]["normalised"]) == (row["accuracy"], row["normalised"])
-    markdown = "\n".join(text.suite(page))
-    wanted = ["`att/ties`", *(text.number(point["normalised"]) for point in curve["points"])]
-    assert [c.strip() for c in line_of(markdown, "`att/ties`", "2").split("|")[1:-1]] == wanted
-    assert "Merges behind every figure: 2 of 2, 2 of 3 tasks." in markdown
     assert [x for x, _ in page["curves"][0]["curves"]["att"]] == [0.0, 0.25, 0.5]
     assert any("2 further results merge fewer tasks" in note for note in page["notes"])
 
@@ -173,31 +152,7 @@ def line_of(markdown: str, name: str, column: str) -> str:
     return next(line for line in table.splitlines() if line.startswith(f"| {name}"))
 
 
-def test_a_subset_curve_mixes_neither_seeds_nor_ways_of_merging():
-    sample = Synthetic(seeds=(0, 1), methods=("att",), operators=("ties",))  # all three tasks, both seeds
-    for way in (list(GRID), [0.0, 1.0]):
-        common = {"finetuning": "att", "operator": "ties", "seed": 0, "tasks": "apples+birds"}
-        rows = [sample.row("addition", t, 0.9, **common) for t in TASKS[:2]]
-        known = {"finetuning": "att", "operator": "ties", "options": "{}", "seed": 0, "coefficients": way}
-        sample.add(f"subset-{len(way)}", rows, experts=[f"expert-att-{t}-0" for t in TASKS[:2]], **known)
-    (curve,) = boards.build(*sample.tables())["subsets"]  # the other coefficients have one size only: no curve
-    assert [(p["tasks"], p["merges"]) for p in curve["points"]] == [(2, 1), (3, 1)]
-
-
-def test_a_method_with_subsets_only_is_drawn_too():
-    sample = Synthetic(seeds=(0,), methods=("att",), operators=("ties",))
-    lora = [sample.expert("lora", task, 0, 0.8) for task in TASKS]
-    for size in (1, 2):
-        common = {"finetuning": "lora", "operator": "ties", "seed": 0, "tasks": "+".join(TASKS[:size])}
-        rows = [sample.row("addition", t, 0.6, **common) for t in TASKS[:size]]
-        sample.add(f"lora-{size}", rows, finetuning="lora", operator="ties", seed=0, experts=lora[:size])
-    page = boards.build(*sample.tables())
-    assert [entry["name"] for entry in page["subsets"]] == ["lora/ties"]
-    assert "lora/ties" not in {row["name"] for row in page["boards"][0]["rows"]}
-    assert "<title>lora</title>" in html.page(page)
-
-
-def test_post_hoc_disentanglement_and_strengths_have_their_own_views():
+def test_post_hoc_and_disentanglement_have_their_own_views():
     sample = Synthetic(seeds=(0,), methods=("att",), operators=("ties",))
     experts = [f"expert-att-{task}-0" for task in TASKS]
     merged = {"finetuning": "att", "operator": "ties", "seed": 0, "tasks": "+".join(TASKS), "scaling": 0.3}
@@ -210,10 +165,6 @@ def test_post_hoc_disentanglement_and_strengths_have_their_own_views():
         sample.add(
             f"pair-{pair}", [], metrics, kind="disentangle", finetuning="att", mode="", seed=pair, experts=experts[:2]
         )
-    for strength, skill in ((0.1, 0.4), (1.0, 0.7)):
-        common = {**merged, "options": json.dumps({"strength": strength})}
-        rows = [sample.row("strength", t, skill, split=s, **common) for t in TASKS for s in ("validation", "test")]
-        sample.add(f"strength-{strength}", rows, finetuning="att", operator="ties", experts=[])
     page = boards.build(*sample.tables())
     (row,) = page["posthoc"]
     mean = sum(r["correct"] / r["total"] for r in linear) / 3
@@ -223,12 +174,8 @@ def test_post_hoc_disentanglement_and_strengths_have_their_own_views():
     assert (row["name"], row["accuracy"]) == ("att/ties", tables.percent(mean))
     (square,) = page["disentanglement"]
     assert (square["error"], square["searched_error"]) == ([[0.0, 0.3], [0.2, 0.8]], 0.325)
-    (curve,) = page["strengths"]
-    assert [p["strength"] for p in curve["curve"]] == [0.1, 1.0]
-    assert curve["chosen"] == 1.0
-    assert curve["curve"][0]["test"] < curve["curve"][1]["test"]
     found = html.page(page)
-    for name in ("posthoc", "disentanglement", "lambda"):
+    for name in ("posthoc", "disentanglement"):
         assert found.count(f'id="{name}"') == 1
     markdown = "\n".join(text.suite(page))
     assert boards.POSTHOC in markdown
@@ -238,8 +185,6 @@ def test_post_hoc_disentanglement_and_strengths_have_their_own_views():
         text.number(row["normalised"]), "–", text.number(plain), "0.3", "3/3", "1",
     ]  # fmt: skip
     assert "0.325" in line_of(markdown, "`att`", "mean error")
-    assert "**1**" in line_of(markdown, "**1**", "validation")
-    assert "Seconds of the whole search" in markdown
 
 
 def test_sources_name_machine_and_commits_once():

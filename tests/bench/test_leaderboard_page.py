@@ -30,6 +30,9 @@ def page_of_samples():
         experts = [f"expert-{method}-{task}-0" for task in TASKS]
         sample.addition(method, "emr", 0, experts, 0.9, board="task-id")
         sample.inapplicable(method, "ties@knots", 0, "needs LoRA factors", board="task-id")
+        sample.subset(method, "ties", 0, TASKS[:2], 0.6 + 0.1 * m)
+    for strength, skill in ((0.0, 0.4), (1.0, 0.7), (10.0, 0.5)):
+        sample.strength("att+orthoreg", "ties", 0, strength, skill)
     return boards.build(*sample.tables())
 
 
@@ -86,7 +89,11 @@ def tab(page, text):
 
 
 def test_the_first_board_is_open_and_ranked(page):
-    tabs = "validation-tuned, task-id, references, orthoreg effect, negation, coefficients, cost, geometry, published"
+    boards, views = (
+        "validation-tuned, task-id, references, ",
+        "coefficients, subsets, cost, geometry, lambda, published",
+    )
+    tabs = f"{boards}orthoreg effect, negation, {views}"
     assert [t.text for t in page.find_elements(By.CSS_SELECTOR, "[role=tab]")] == tabs.split(", ")
     assert len(names(page)) == 12
     assert accuracies(page) == sorted(accuracies(page), reverse=True)
@@ -163,7 +170,11 @@ def test_every_tab_shows_its_own_content(page):
         ("orthoreg effect", "table.map td.plus, table.map td.minus", 7),
         ("negation", "#negation tr.row", 4),
         ("coefficients", "#coefficients svg.chart", 4),
+        ("subsets", "#subsets svg.chart", 2),
+        ("subsets", "#subsets svg g.mark > g", 8),
         ("cost", "#cost svg.chart", 2),
+        ("lambda", "#lambda svg g.mark > g", 3),
+        ("lambda", "#lambda td.sure", 1),
         ("published", "#published table", 6),
     ):
         tab(page, name).click()
@@ -206,9 +217,35 @@ def test_text_is_readable_in_light_and_dark(page, scheme):
 def test_print_shows_all_boards_and_no_drawers(page):
     shown(page, "button.name")[0].click()
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
-    assert len(shown(page, "[role=tabpanel]")) == 9
+    assert len(shown(page, "[role=tabpanel]")) == 11
     assert shown(page, "tr.drawer") == shown(page, ".tools") == []
     page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_paper_is_white_whatever_the_screen_is(page):
+    features = [{"name": "prefers-color-scheme", "value": "dark"}]
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": features})
+    colours = [contrast(page, query) for query in ("h1", "p.soft", "button.name", "g.s0.mark", "g.s1.mark")]
+    page.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+    assert min(colours) >= 4.5
+
+
+def test_on_a_narrow_screen_names_stay_while_numbers_scroll(page):
+    narrow = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": True}
+    page.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", narrow)
+    try:
+        for element in page.find_elements(By.CSS_SELECTOR, "[role=tab]"):
+            element.click()
+            assert page.execute_script("return document.documentElement.scrollWidth") <= 390, element.text
+        page.find_element(By.ID, "tab-board-1").click()
+        page.execute_script("document.querySelector('#board-1 .scroll').scrollLeft = 400")
+        name, accuracy = (
+            page.execute_script("return document.querySelector(arguments[0]).getBoundingClientRect().right", query)
+            for query in ("#board-1 .name", "#board-1 td.accuracy")
+        )
+        assert accuracy < 0 < name < 390
+    finally:
+        page.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
 
 
 def test_no_console_error_and_no_network_request(page):

@@ -3,7 +3,7 @@
 import re
 
 import pytest
-from samples import GRID, TASKS, Synthetic
+from samples import TASKS, Synthetic
 
 from bench.errors import BenchError, UnknownName
 from bench.leaderboard import boards, html, latex, plots, published, svg, text
@@ -68,6 +68,8 @@ def test_charts_by_hand():
     assert svg._ticks((-3.0, 3.0), 3) == [-2.0, 0.0, 2.0]
     assert svg._scale(5.0, (0.0, 10.0), 100, 200) == 150
     assert svg._scale(5.0, (5.0, 5.0), 100, 200) == 150
+    assert svg._log_ticks((0.0, 2.0)) == [1, 2, 5, 10, 20, 50, 100]
+    assert svg._log_ticks((0.5, 1.0)) == [4, 5, 6, 7, 8, 9, 10]
     assert svg.whisker(None, None, None, (0, 1)) == ""
     assert 'cx="50.0"' in svg.whisker(50.0, 40.0, 60.0, (0, 100))
     assert svg.curves({}, {}, "t", "x") == svg.scatter([], "t", "x", "y") == ""
@@ -88,25 +90,8 @@ def test_every_view_can_be_drawn_to_a_file_without_a_date(tmp_path):
     sample.add("geometry", [], metrics, kind="geometry", finetuning="att")
     square = {"tasks": list(TASKS[:2]), "coefficients": [0.0, 1.0], "error": [[0.0, 0.2], [0.4, 0.6]]}
     sample.add("pair", [], square, kind="disentangle", finetuning="att", mode="", seed=0)
-    merged = {"finetuning": "att", "operator": "ties", "seed": 0, "tasks": "+".join(TASKS)}
-    rows = [
-        sample.row("strength", t, 0.5, options='{"strength":1.0}', split=s, **merged)
-        for t in TASKS
-        for s in ("validation", "test")
-    ]
-    sample.add("strength", rows, finetuning="att", operator="ties", experts=[])
-    few = {"finetuning": "att", "operator": "ties", "seed": 0, "tasks": "apples+birds"}
-    experts = [f"expert-att-{t}-0" for t in TASKS[:2]]
-    sample.add(
-        "subset",
-        [sample.row("addition", t, 0.6, **few) for t in TASKS[:2]],
-        finetuning="att",
-        operator="ties",
-        options="{}",
-        seed=0,
-        experts=experts,
-        coefficients=list(GRID),
-    )
+    sample.strength("att+orthoreg", "ties", 0, 1.0, 0.5)
+    sample.subset("att", "ties", 0, TASKS[:2], 0.6)
     page = boards.build(*sample.tables())
     assert plots.names() == [
         "accuracy",

@@ -40,7 +40,7 @@ def row(key: str, strength: float, task: str, split: str, correct: int, **more: 
     }
 
 
-def tables(rows: list[dict[str, Any]], cells: dict[str, tuple[list[str], float]]) -> tuple[pa.Table, pa.Table]:
+def tables(rows: list[dict[str, Any]], cells: dict[str, tuple[list[str], float | None]]) -> tuple[pa.Table, pa.Table]:
     lines = [
         {
             "key": key,
@@ -61,7 +61,7 @@ ROWS = [
     row("one", 1.0, "a", "validation", 7), row("one", 1.0, "b", "validation", 6),
     row("one", 1.0, "a", "test", 4), row("one", 1.0, "b", "test", 5),
 ]  # fmt: skip
-PAID = {
+PAID: dict[str, tuple[list[str], float | None]] = {
     "zero": (["e0", "shared"], 1.0),
     "one": (["e1", "shared"], 2.0),
     "e0": ([], 10.0),
@@ -85,6 +85,16 @@ def test_a_point_with_a_missing_task_is_shown_but_not_averaged_or_chosen() -> No
     (found,) = sensitivity(*tables(ROWS[:-1], PAID))
     assert found["chosen"] == 0.0
     assert found["curve"][1] == {"strength": 1.0, "validation": None, "test": None, "measured": 1, "wanted": 2}
+
+
+def test_a_price_that_is_not_known_whole_is_not_known() -> None:
+    (found,) = sensitivity(*tables(ROWS, PAID | {"e0": ([], None)}))
+    assert (found["search_seconds"], found["chosen_seconds"]) == (None, 27.0)
+
+
+def test_measured_strengths_are_counted_among_the_declared() -> None:
+    (found,) = sensitivity(*tables(ROWS, PAID))
+    assert (found["name"], found["measured"], found["declared"]) == ("att+orthoreg/ties", 2, 7)
 
 
 def test_no_points_no_entries() -> None:

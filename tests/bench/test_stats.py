@@ -36,6 +36,14 @@ def test_wilson_equals_scipy():
         assert stats.wilson(correct, total) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
+def test_mean_interval_by_hand():
+    """Two tasks of 4 and 2 images, half the weight each: the variance is the sum of p (1 - p) / n / 4."""
+    low, high = stats.mean_interval([np.array([0.5, 0.5, 0.0, 0.0]), np.array([0.5, 0.0])])
+    half = 1.959964 * (0.25 / 4 / 4 + 0.25 / 2 / 4) ** 0.5
+    assert (low, high) == (pytest.approx(0.5 - half), pytest.approx(0.5 + half))
+    assert stats.mean_interval([np.ones(5)]) == (1.0, 1.0)
+
+
 def test_holm_by_hand():
     # sorted 0.01, 0.02, 0.03, 0.04 times 4, 3, 2, 1 = 0.04, 0.06, 0.06, 0.04 -> monotone: 0.04, 0.06, 0.06, 0.06
     assert stats.holm([0.04, 0.01, 0.03, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
