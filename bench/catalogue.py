@@ -27,7 +27,7 @@ class Catalogue:
 
     operators: dict[str, dict[str, Any]]
     composed: dict[str, dict[str, Any]]
-    """Operators with a modifier (`tsv_m~lines`) or in a space (`ties@knots`) that are run by default."""
+    """Operators with a modifier (`tsv_m~lines`) or in a space (`ties@knots`) that the grid `compositions` runs."""
     finetuning: dict[str, dict[str, Any]]
     regularizers: dict[str, dict[str, Any]]
     modifiers: dict[str, dict[str, Any]]
@@ -35,11 +35,12 @@ class Catalogue:
 
     def operator(self, name: str) -> dict[str, Any]:
         """Facts of an operator, with modifiers and space (`tsv_m~lines@core`); new compositions import torch."""
-        if name in self.operators or name in self.composed:
-            return self.operators.get(name) or self.composed[name]
+        known = self.operators | self.composed
+        if name in known:
+            return known[name]
         base, *parts = re.split(r"[~@]", name)
         if base not in self.operators:
-            raise UnknownName("merging operator", name, [*self.operators, *self.composed])
+            raise UnknownName("merging operator", name, known)
         if not parts or "" in parts:
             raise UnknownName("merging operator", name, self.operators)
         from bench import registry

@@ -7,6 +7,7 @@ its whole lineage. Seeds are functions of purpose, task and index, never of the 
 
 import hashlib
 import json
+import re
 from dataclasses import MISSING, dataclass, fields
 from functools import cached_property
 from typing import Any, ClassVar
@@ -17,6 +18,9 @@ from bench.recipes import Recipe
 KEY_VERSION = 1
 PUBLISHED = ":"
 """Between a fine-tuning method and the family of checkpoints that it comes from."""
+
+KEY = re.compile(r"[0-9a-f]{4,20}")
+"""What may stand for a key on the command line: its first four digits or more."""
 
 RECIPE_DEFAULTS: dict[str, Any] = json.loads(
     json.dumps({f.name: f.default for f in fields(Recipe) if f.default is not MISSING})
@@ -75,18 +79,14 @@ class ZeroShot(Cell):
         return "zero-shot"
 
 
-@dataclass(frozen=True)
-class Finetune(Cell):
-    """One expert: the backbone fine-tuned on one task."""
-
-    kind: ClassVar[str] = "expert"
+@dataclass(frozen=True, kw_only=True)
+class Expert(Cell):
+    """Base of what can be merged: the update of the backbone that one task made."""
 
     task: str
     card: str
     method: str
     regularizer: str
-    version: int
-    recipe: Recipe
     seed: int
 
     @property
@@ -99,38 +99,34 @@ class Finetune(Cell):
         return f"{self.finetuning} {self.task} seed {self.seed}"
 
 
-@dataclass(frozen=True)
-class Imported(Cell):
+@dataclass(frozen=True, kw_only=True)
+class Finetune(Expert):
+    """One expert: the backbone fine-tuned on one task."""
+
+    kind: ClassVar[str] = "expert"
+
+    version: int
+    recipe: Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imported(Expert):
     """A published expert, read from a file by `bench import`: nothing trains, its update is evaluated and merged.
 
     Its fine-tuning is named `METHOD:FAMILY`, so that no line of a table mixes it with experts that were trained here.
+    `seed` says which of several published experts of one method it is.
     """
 
     kind: ClassVar[str] = "imported"
 
-    task: str
-    card: str
-    method: str
-    regularizer: str
     family: str
     sha256: str
     """Of the published file."""
-    seed: int = 0
-    """Which of several published experts of one method it is."""
 
     @property
     def finetuning(self) -> str:
         """`nonlinear:fusionbench`, `tta+orthoreg:orthoreg`."""
-        own = f"{self.method}+{self.regularizer}" if self.regularizer else self.method
-        return f"{own}{PUBLISHED}{self.family}"
-
-    @property
-    def label(self) -> str:
-        return f"{self.finetuning} {self.task} seed {self.seed}"
-
-
-Expert = Finetune | Imported
-"""What can be merged."""
+        return f"{super().finetuning}{PUBLISHED}{self.family}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -261,6 +257,11 @@ KINDS: dict[str, type[Cell]] = {
     c.kind: c
     for c in (ZeroShot, Finetune, Imported, Addition, Negation, Geometry, Disentangle, Posthoc, Variant, Strength)
 }
+
+
+def method_of(finetuning: str) -> str:
+    """`att+orthoreg`, `att`, `att:orthoreg` -> `att`."""
+    return finetuning.partition(PUBLISHED)[0].partition("+")[0]
 
 
 def canonical(value: Any) -> str:

@@ -20,7 +20,7 @@ from pydantic import TypeAdapter
 
 from bench import cards, documents, images, preflight, suites
 from bench.catalogue import Catalogue
-from bench.cells import PUBLISHED, Addition, Cell, Disentangle, Finetune, Imported, Negation, ZeroShot
+from bench.cells import Addition, Cell, Disentangle, Finetune, Imported, Negation, ZeroShot, method_of
 from bench.errors import BenchError
 
 VERSION = 1
@@ -115,7 +115,7 @@ def seconds_of(cell: Cell, costs: Costs, catalogue: Catalogue) -> float | None:
         return costs.evaluate * sum(_rows(task, "validation") + _rows(task, "test") for task, _ in cell.tasks)
     if not isinstance(cell, Finetune | Imported | Addition | Negation | Disentangle):
         return None
-    method = cell.finetuning.partition(PUBLISHED)[0].partition("+")[0]
+    method = method_of(cell.finetuning)
     tangent = method in catalogue.finetuning and bool(catalogue.finetuning[method]["tangent"])
     image = costs.derivative if tangent else costs.evaluate
     if isinstance(cell, Finetune):

@@ -7,7 +7,6 @@ validation chose, and the results that the model card states.
 
 import functools
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +18,7 @@ from torch import Tensor
 from bench import __version__, backbone, checkpoints, metrics, suites, weights
 from bench.backbone import Backbone
 from bench.catalogue import Catalogue
-from bench.cells import PUBLISHED, Addition, Expert, Finetune, Imported, Negation, from_identity
+from bench.cells import KEY, PUBLISHED, Addition, Expert, Imported, Negation, from_identity
 from bench.checkpoints import About
 from bench.errors import BenchError, DataError, UnknownName
 from bench.kinds import addition
@@ -30,7 +29,6 @@ from bench.suites import Suite
 from methods.finetuning.record import attention_matrices
 
 FORMATS = ("open_clip", "hf", "vector")
-KEY = re.compile(r"[0-9a-f]{4,20}")
 ALIASES = {"stanford-cars": "cars", "stanfordcars": "cars"}
 
 
@@ -83,11 +81,19 @@ def bring(
         raise DataError(f"{path} holds the pretrained weights themselves, not an expert; give the fine-tuned file")
     if method == "att":
         delta = _attention_only(delta, path)
-    fingerprint = suite.card(task).fingerprint
-    card = base.card
-    where = suite.name, card.name, card.fingerprint
-    cell = Imported(*where, task, fingerprint, method, regularizer, expert.family, expert.sha256, seed)
-    about = {"key": cell.key, "backbone": card.name, "task": task, "finetuning": cell.finetuning}
+    cell = Imported(
+        suite=suite.name,
+        backbone=base.card.name,
+        backbone_fingerprint=base.card.fingerprint,
+        task=task,
+        card=suite.card(task).fingerprint,
+        method=method,
+        regularizer=regularizer,
+        seed=seed,
+        family=expert.family,
+        sha256=expert.sha256,
+    )
+    about = {"key": cell.key, "backbone": cell.backbone, "task": task, "finetuning": cell.finetuning}
     data = weights.dump(delta, expert.pairs, about)
     store.write_vector(cell.key, data)
     found = {"source": expert.source, "format": expert.format, "notes": list(expert.notes)}
@@ -151,11 +157,11 @@ def find(store: Store, name: str, **narrow: Any) -> Record:
 def model(record: Record, session: Session, task: str = "") -> Model:
     """The model behind a record. `task` chooses among the vectors of an operator that has one for each task."""
     cell = from_identity(dict(record.identity))
-    if not isinstance(cell, Finetune | Imported | Addition | Negation):
+    if not isinstance(cell, Expert | Addition | Negation):
         raise BenchError(f"cell {cell.key} is a {cell.kind}, not a model; export an expert, an addition or a negation")
     tangent = session.tangent(cell.finetuning) or cell.kind == "posthoc"
     scaling = next((r["scaling"] for r in record.rows if r["split"] == "test"), 1.0)
-    if isinstance(cell, Finetune | Imported):
+    if isinstance(cell, Expert):
         return Model(f"{cell.finetuning}/expert", cell, record, session.vectors(cell.key)[0], scaling, tangent)
     if isinstance(cell, Negation):
         (key,) = cell.experts
@@ -205,7 +211,7 @@ def export(chosen: Model, base: Backbone, out: Path, form: str, store: Store) ->
 def describe(chosen: Model, base: Backbone, store: Store) -> About:
     """The model card's facts: how the model was made, its test accuracies, licences and known defects."""
     cell, card = chosen.cell, base.card
-    tasks = [cell.task] if isinstance(cell, Finetune | Imported | Negation) else [task for task, _ in cell.tasks]
+    tasks = [cell.task] if isinstance(cell, Expert | Negation) else [task for task, _ in cell.tasks]
     tested = [r for r in chosen.record.rows if r["split"] == "test"]
     recipe = (
         f"pretrained weights + ({chosen.scaling:g}) x task vector {chosen.name}, suite {cell.suite}, seed {cell.seed}"
@@ -213,12 +219,11 @@ def describe(chosen: Model, base: Backbone, store: Store) -> About:
     if isinstance(cell, Addition):
         recipe += f", options {cell.options}, board {cell.board}"
     notes = [f"Made from cell {cell.key} by bench {__version__} {commit()}".rstrip()]
-    for key in (cell.key, *cell.needs):
-        if PUBLISHED in cell.finetuning and (not cell.needs or key != cell.key):
-            kept = store.read_import(key)
-            identity = kept["identity"]
-            file = f"{identity['task']}: imported from {kept['source']} (sha256 {identity['sha256']})"
-            notes.append("; ".join([file, *kept["notes"]]))
+    for key in (cell.needs or (cell.key,)) if PUBLISHED in cell.finetuning else ():
+        kept = store.read_import(key)
+        identity = kept["identity"]
+        file = f"{identity['task']}: imported from {kept['source']} (sha256 {identity['sha256']})"
+        notes.append("; ".join([file, *kept["notes"]]))
     licences = [f"{task}: {suites.load(cell.suite).card(task).licence}" for task in tasks]
     return About(
         title=f"{chosen.name} on {card.name}",

@@ -202,14 +202,26 @@ def _finetune(
     overrides: dict[str, Any],
 ) -> Finetune:
     method, regularizer = catalogue.split_finetuning(name)
-    version = catalogue.finetuning[method]["version"]
+    versions = [catalogue.finetuning[method]["version"]]
     if regularizer:
-        version += 1000 * catalogue.regularizers[regularizer]["version"]
-    recipe = suite.recipe(method, regularizer, task, **overrides)
-    fingerprint = suite.card(task).fingerprint
+        versions.append(catalogue.regularizers[regularizer]["version"])
     return Finetune(
-        suite.name, backbone.name, backbone.fingerprint, task, fingerprint, method, regularizer, version, recipe, seed
+        suite=suite.name,
+        backbone=backbone.name,
+        backbone_fingerprint=backbone.fingerprint,
+        task=task,
+        card=suite.card(task).fingerprint,
+        method=method,
+        regularizer=regularizer,
+        seed=seed,
+        version=joint_version(*versions),
+        recipe=suite.recipe(method, regularizer, task, **overrides),
     )
+
+
+def joint_version(method: int, regularizer: int = 0) -> int:
+    """What a key says about the versions of a fine-tuning method and its regulariser."""
+    return method + 1000 * regularizer
 
 
 def _addition(

@@ -5,6 +5,7 @@
 
 import importlib.util
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -32,9 +33,13 @@ class Registry:
     operators: dict[str, Operator]
     finetuning: dict[str, FineTuning]
 
+    def knows(self, name: str) -> bool:
+        """Whether the operator of a name is here, whatever modifiers and space come behind it."""
+        return re.split(r"[~@]", name)[0] in self.operators
+
     def operator(self, name: str) -> Operator:
         """An operator by name, with modifiers and space (`tsv_m~lines`)."""
-        if name.split("~")[0].split("@")[0] not in self.operators:
+        if not self.knows(name):
             raise UnknownName("merging operator", name, self.operators)
         return resolve(name, self.operators)
 
@@ -68,8 +73,8 @@ def _module(path: str) -> Any:
     return module
 
 
-def _add(table: dict[str, Any], method: Any, kind: type, where: str) -> None:
-    if kind not in type(method).__mro__:
+def _add(table: dict[str, Any], method: Any, kind: type[Operator] | type[FineTuning], where: str) -> None:
+    if not isinstance(method, kind):
         raise BenchError(f"{where}: {method!r} is not a {kind.__name__}; see docs/operator.md")
     if not NAME.fullmatch(method.name):
         raise BenchError(f"{where}: the name {method.name!r} is not made of letters, digits, _, - and dots; rename it")
@@ -93,13 +98,13 @@ COMPOSED = (
     "iso_c@core",
     "ties@knots",
 )
-"""Operators with a modifier or in a space that the grid `all` runs too; any other composition can be asked for."""
+"""Operators with a modifier or in a space that the grid `compositions` runs; any other one can be asked for."""
 
 
 def operator_facts(op: Operator) -> dict[str, Any]:
     """Everything to say about an operator without running it, as JSON values."""
-    plain = ("title", "paper", "citation", "formula", "version", "board", "random", "cost", "per_task", "per_tensor")
-    more = ("non_matrices", "minimum_tasks")
+    plain = ("title", "paper", "citation", "formula", "version", "board", "random", "cost")
+    more = ("per_task", "per_tensor", "non_matrices", "minimum_tasks")
     return {name: getattr(op, name) for name in (*plain, *more)} | {
         **_options(op.grid),
         "coefficients": list(op.coefficients),
@@ -112,13 +117,8 @@ def facts(registry: Registry) -> Catalogue:
     operators = {name: operator_facts(op) for name, op in registry.operators.items()}
     composed = {name: operator_facts(registry.operator(name)) for name in COMPOSED}
     finetuning = {
-        name: {
-            **_plain(m),
-            "options": dict(m.options),
-            "tangent": m.tangent,
-            "version": m.version,
-        }
-        for name, m in registry.finetuning.items()
+        n: {**_plain(m), "options": dict(m.options), "tangent": m.tangent, "version": m.version}
+        for n, m in registry.finetuning.items()
     }
     regularizers = {
         n: {"title": r.title, "paper": r.paper, "formula": r.formula, "options": dict(r.options), "version": r.version}

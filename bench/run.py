@@ -18,7 +18,7 @@ from torch import Tensor
 
 from bench import backbone, cards, images, memory, metrics, registry, resume, suites
 from bench.cards import Split
-from bench.cells import PUBLISHED, Cell
+from bench.cells import Cell, method_of
 from bench.errors import BenchError, Unwritable
 from bench.evaluate import Evaluator
 from bench.images import Images
@@ -165,7 +165,7 @@ class Session:
 
     def tangent(self, finetuning: str) -> bool:
         """Whether models of this fine-tuning method are evaluated as tangent models."""
-        return self.registry.finetuning[finetuning.partition(PUBLISHED)[0].partition("+")[0]].tangent
+        return self.registry.finetuning[method_of(finetuning)].tangent
 
     def expert_accuracy(self, experts: Sequence[str], split: Split) -> dict[str, float]:
         """Accuracy of each task's own expert, from the store."""

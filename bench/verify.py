@@ -7,7 +7,6 @@ between machines without any image changing sides and are only mentioned, except
 """
 
 import json
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,16 +18,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bench import preflight, results, suites, tables
-from bench.cells import Addition, Cell, Finetune, Imported, from_identity
+from bench.cells import KEY, Addition, Cell, Expert, Finetune, Imported, from_identity
 from bench.errors import BenchError, Unwritable
+from bench.grid import joint_version
 from bench.records import Record, unpack_bits
 from bench.registry import Registry
 from bench.run import Session
 from bench.runtime import Runtime
 from bench.store import Store
 from methods.regularizers import REGULARIZERS
-
-KEY = re.compile(r"[0-9a-f]{4,20}")
 
 MADE_WITH = ("torch", "machine", "device", "commit")
 """What of a record's provenance is shown when a cell comes out different."""
@@ -268,14 +266,14 @@ def _cell(record: Record, registry: Registry) -> Cell:
 def _version(cell: Cell, registry: Registry) -> int | None:
     """The version that this code has of what the cell computes; BenchError when it does not have it at all."""
     if isinstance(cell, Addition):
-        if cell.operator.split("~")[0].split("@")[0] not in registry.operators:
+        if not registry.knows(cell.operator):
             raise BenchError(f"{cell.label}: operator {cell.operator} is not here; give its file with --include")
         return registry.operator(cell.operator).version
     if isinstance(cell, Finetune):
         if cell.method not in registry.finetuning:
             raise BenchError(f"{cell.label}: method {cell.method} is not here; give its file with --include")
         own = registry.finetuning[cell.method].version
-        return own + 1000 * REGULARIZERS[cell.regularizer].version if cell.regularizer else own
+        return joint_version(own, REGULARIZERS[cell.regularizer].version) if cell.regularizer else own
     return getattr(type(cell), "version", None)
 
 
@@ -284,7 +282,7 @@ def _present(
 ) -> None:
     """BenchError when a task vector, an image or a weight that will be needed is not there."""
     made_here = {cell.key for cell in (*again, *cells) if isinstance(cell, Finetune)}
-    vectors = {c.key: c for c in used if isinstance(c, Finetune | Imported) and c.key not in made_here}
+    vectors = {c.key: c for c in used if isinstance(c, Expert) and c.key not in made_here}
     lost = [cell for key, cell in vectors.items() if not scratch.has_vector(key)]
     published = [cell for cell in lost if isinstance(cell, Imported)]
     if lost:

@@ -7,7 +7,16 @@ from bench.errors import BenchError
 from bench.recipes import Recipe
 
 EXPERT = Finetune(
-    "mini8", "mini", "fp", "digits", "card", "att", "orthoreg", 1, Recipe(steps=10, batch_size=4, lr=1e-3), 0
+    suite="mini8",
+    backbone="mini",
+    backbone_fingerprint="fp",
+    task="digits",
+    card="card",
+    method="att",
+    regularizer="orthoreg",
+    seed=0,
+    version=1,
+    recipe=Recipe(steps=10, batch_size=4, lr=1e-3),
 )
 MERGE = Addition(
     suite="mini8",

@@ -176,7 +176,7 @@ def test_a_published_expert_is_evaluated_again_and_never_trained(store):
     """Its vector is the one of the expert that was trained here; so are its counts."""
     own = next(r for r in Store(store).read_all() if r.identity["kind"] == "expert" and r.identity["task"] == "digits")
     shared = {n: own.identity[n] for n in ("suite", "backbone", "backbone_fingerprint", "task", "card", "method")}
-    cell = Imported(**shared, regularizer="", family="somewhere", sha256="00")
+    cell = Imported(**shared, regularizer="", seed=0, family="somewhere", sha256="00")
     about = {"source": "a file", "format": "vector", "notes": [], "vector_sha256": own.metrics["vector_sha256"]}
     Store(store).write_vector(cell.key, Store(store).read_vector(own.key))
     Store(store).write_import(cell.key, {**about, "identity": cell.identity})
