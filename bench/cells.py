@@ -32,6 +32,8 @@ class Cell:
     """Base of all cells. `kind` names the class in keys and records."""
 
     kind: ClassVar[str]
+    runs_model: ClassVar[bool] = True
+    """Whether a model is run, which is what a GPU is for. No field, and so no part of a key."""
 
     suite: str
     backbone: str
@@ -188,6 +190,7 @@ class Geometry(OfExperts):
     """Norms, angles, spectra and overlaps of one set of task vectors. Looks at no image."""
 
     kind: ClassVar[str] = "geometry"
+    runs_model: ClassVar[bool] = False
 
     tasks: tuple[tuple[str, str], ...]
     version: int = 1

@@ -3,26 +3,28 @@
 A check returns findings; it never raises. The slow ones (torch, Ray) run only where they are asked for.
 """
 
+import contextlib
 import os
 import platform
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, requires, version
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 from typing import Any, Literal
 
-from bench import cards, images, preflight, suites
+from bench import cards, images, preflight, suites, versions
 from bench.cells import Cell
 from bench.errors import BenchError, first_line
 from bench.store import Store
 
-PACKAGES = ("torch", "open_clip_torch", "ray", "pyarrow", "pandas", "numpy", "safetensors", "pydantic", "typer")
 GIB = 2**30
 SCRATCH_GIB, STORE_GIB, SHARED_MIB = 2, 1, 256
 SKEW_SECONDS = 5.0
+PATIENCE = 300.0
+"""Seconds for a node to answer; the first import of torch from a network disk takes minutes."""
 
 Level = Literal["ok", "warning", "problem"]
 
@@ -42,24 +44,16 @@ class Finding:
 
 def examine(store: str, suite: str, cells: Iterable[Cell], *, device: str = "cpu", address: str = "") -> list[Finding]:
     """Every check of this machine; with `address`, of every node of the cluster too."""
+    if "://" not in store:
+        store = str(Path(store).expanduser().resolve())  # a node has another working folder
+    asked = store, suite, list(cells), device
+    return [*machine(*asked), *(nodes(address, *asked) if address else ())]
+
+
+def machine(store: str, suite: str, cells: Iterable[Cell], device: str) -> list[Finding]:
+    """Every check of one machine."""
     found = [*packages(), *disk(store), *shared_memory(), *reach(store), *inputs(suite, cells), *bytecode()]
-    if device == "cuda":
-        found += gpus()
-    if address:
-        found += nodes(address, store)
-    return found
-
-
-def facts() -> dict[str, Any]:
-    """What must agree between nodes: versions of Python and packages, and the time."""
-    return {"python": platform.python_version(), **{p: _version(p) for p in ("bench", *PACKAGES)}, "time": time.time()}
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "missing"
+    return [*found, *(gpus() if device == "cuda" else ())]
 
 
 def packages() -> list[Finding]:
@@ -72,9 +66,9 @@ def packages() -> list[Finding]:
         return [Finding("packages", "warning", "bench runs from a checkout, not installed", "pip install -e .")]
     needed = [r for r in wanted if r.marker is None or r.marker.evaluate({"extra": ""})]
     wrong = [
-        f"{r.name} {_version(r.name)} (needs {r.specifier})"
+        f"{r.name} {versions.of(r.name)} (needs {r.specifier})"
         for r in needed
-        if _version(r.name) == "missing" or not r.specifier.contains(_version(r.name), prereleases=True)
+        if versions.of(r.name) == "missing" or not r.specifier.contains(versions.of(r.name), prereleases=True)
     ]
     if wrong:
         return [Finding("packages", "problem", ", ".join(wrong), "install again with `make setup`")]
@@ -180,8 +174,8 @@ def gpus() -> list[Finding]:
     return found
 
 
-def nodes(address: str, store: str) -> list[Finding]:
-    """Every live node of the cluster: same versions, a clock that agrees, and access to the store."""
+def nodes(address: str, store: str, suite: str, cells: Sequence[Cell], device: str) -> list[Finding]:
+    """Every live node of the cluster: same versions, a clock that agrees, the same store, and all of `machine`."""
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -191,44 +185,77 @@ def nodes(address: str, store: str) -> list[Finding]:
         said = f"{address}: {first_line(error)}"
         return [Finding("cluster", "problem", said, "start one with `ray start --head`, or fix the token")]
     try:
-        look = ray.remote(num_cpus=0)(_look)
-        asked = {}
-        for node in ray.nodes():
-            if node["Alive"]:
-                there = NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)
-                asked[node["NodeManagerAddress"] + ":" + node["NodeID"][:6]] = (
-                    time.time(),
-                    look.options(scheduling_strategy=there).remote(store),
-                )
-        found = []
-        for name, (sent, answer) in asked.items():
-            try:
-                theirs = ray.get(answer, timeout=120)
-            except Exception as error:
-                said = f"{name}: {(str(error).splitlines() or [''])[-1]}"
-                found.append(Finding("node", "problem", said, "install bench there, in the same environment"))
-                continue
-            found.append(compare(name, facts(), theirs, sent, time.time()))
+        look, clock = ray.remote(num_cpus=0)(_look), ray.remote(num_cpus=0)(_clock)
+        found, asked = [], {}
+        with _probe(store) as probe:
+            for node in ray.nodes():
+                if node["Alive"]:
+                    there = {"scheduling_strategy": NodeAffinitySchedulingStrategy(node["NodeID"], soft=False)}
+                    has = {name for name, amount in node["Resources"].items() if amount}
+                    works = (store, suite, cells, device if "GPU" in has else "cpu") if "CPU" in has else None
+                    name = f"{node['NodeManagerAddress']}:{node['NodeID'][:6]}"
+                    asked[name] = there, look.options(**there).remote(probe, works)
+            for name, (there, answer) in asked.items():
+                try:
+                    theirs = ray.get(answer, timeout=PATIENCE)
+                    sent = time.time()  # asked again, now that the worker is warm and answers at once
+                    theirs["time"] = ray.get(clock.options(**there).remote(), timeout=PATIENCE)
+                except Exception as error:
+                    said = f"{name}: {(str(error).splitlines() or [''])[-1]}"
+                    found.append(Finding("node", "problem", said, "install bench there, in the same environment"))
+                    continue
+                found += compare(name, versions.here(), theirs, sent, time.time())
         return found
     finally:
         ray.shutdown()
 
 
-def _look(store: str) -> dict[str, Any]:
-    told = reach(store)[-1]
-    return {**facts(), "store": "" if told.level == "ok" else told.said}
+def _clock() -> float:
+    return time.time()
 
 
-def compare(name: str, ours: Mapping[str, Any], theirs: Mapping[str, Any], sent: float, received: float) -> Finding:
-    """One node against this process; its clock may lie anywhere between sending and receiving."""
-    other = [f"{k} {theirs.get(k)} (here {ours[k]})" for k in ours if k != "time" and theirs.get(k) != ours[k]]
+@contextlib.contextmanager
+def _probe(store: str) -> Iterator[str]:
+    """A file where the store is, or will be, that other nodes see if they share the folder; empty for a URL."""
+    if "://" in store:
+        yield ""
+        return
+    folder = next(p for p in (Path(store), *Path(store).parents) if p.is_dir())
+    probe = folder / f".bench-doctor-{platform.node()}-{os.getpid()}"
+    try:
+        probe.touch()
+        yield str(probe)
+    except OSError:  # `disk` has said that it cannot be written
+        yield ""
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink(missing_ok=True)
+
+
+def _look(probe: str, works: tuple[str, str, Sequence[Cell], str] | None) -> dict[str, Any]:
+    """What a node says of itself. `works`: what to look at where cells will run, as `machine` is asked."""
+    return {
+        "versions": versions.here(),
+        "shared": not probe or Path(probe).exists(),
+        "findings": machine(*works) if works else [],
+    }
+
+
+def compare(
+    name: str, ours: Mapping[str, str], theirs: Mapping[str, Any], sent: float, received: float
+) -> list[Finding]:
+    """What is wrong with one node, or one line that all is well. Its clock may lie anywhere between asking and
+    hearing from it."""
+    found = [replace(f, said=f"{name}: {f.said}") for f in theirs["findings"] if f.level != "ok"]
+    other = [f"{k} {theirs['versions'].get(k)} (here {ours[k]})" for k in ours if theirs["versions"].get(k) != ours[k]]
     if other:
-        return Finding("node", "problem", f"{name}: {', '.join(other)}", "install the same versions (constraints.txt)")
-    if theirs.get("store"):
-        return Finding(
-            "node", "problem", f"{name}: {theirs['store']}", "mount the store at the same path on every node"
-        )
+        remedy = "install the same versions (constraints.txt) and the same bench"
+        found.append(Finding("node", "problem", f"{name}: {', '.join(other)}", remedy))
+    if not theirs["shared"]:
+        remedy = "mount the store at the same path on every node, or name one by URL"
+        found.append(Finding("node", "problem", f"{name}: has another folder where the store is", remedy))
     skew = max(sent - theirs["time"], theirs["time"] - received, 0.0)
     if skew > SKEW_SECONDS:
-        return Finding("node", "warning", f"{name}: its clock is {skew:.0f} s off", "synchronise clocks (chrony, ntpd)")
-    return Finding("node", "ok", f"{name}: same versions, store reachable, clock agrees")
+        said = f"{name}: its clock is {skew:.0f} s off"
+        found.append(Finding("node", "warning", said, "synchronise clocks (chrony, ntpd)"))
+    return found or [Finding("node", "ok", f"{name}: same versions, store reachable, clock agrees")]

@@ -1,5 +1,6 @@
 """Errors a user can act on: one line that says what was asked, what is wrong and what to do."""
 
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -17,6 +18,11 @@ class BenchError(Exception):
 
 SHOWN = 40
 """Names that fit into a line: all operators do, the rows of a leaderboard do not."""
+
+
+def shown(url: str) -> str:
+    """A store's URL without the keys that it may carry."""
+    return re.sub(r"://[^/@]*@", "://", url)
 
 
 class UnknownName(BenchError):

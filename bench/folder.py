@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import pyarrow.fs as pafs
 
-from bench.errors import StoreError, Unwritable, first_line
+from bench.errors import StoreError, Unwritable, first_line, shown
 
 
 class StoredFile(NamedTuple):
@@ -29,8 +29,11 @@ class Folder:
     """Bytes by path under one root. Paths given to the private methods are full paths of the file system."""
 
     def __init__(self, url: str | Path) -> None:
-        self.url = str(url)
-        self._fs, self._root = _open(self.url)
+        self.url = shown(str(url))
+        """For messages."""
+        self._fs, self._root = _open(str(url))
+        self.address = str(url) if "://" in str(url) else self._root
+        """The same place for processes that run elsewhere: a full path, or the URL with its keys."""
 
     def files(self, folder: str = "") -> list[StoredFile]:
         """Every file of the store or of one of its folders, temporaries of local writers included, sorted by path."""

@@ -39,6 +39,8 @@ class Heartbeat:
     def __init__(self, store: Store, progress: Progress, command: str = "") -> None:
         self._store, self._progress, self._command = store, progress, command
         self._run = uuid.uuid4().hex[:12]
+        self.sign = f"runs/{self._run}.plan.json"
+        """A file of the store that is there as long as the run."""
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._live, name="bench-heartbeat", daemon=True)
 
@@ -52,7 +54,7 @@ class Heartbeat:
             if old.state in ("dead", "interrupted") and old.left(self._store.done()) <= state.cells.keys():
                 forget(self._store, old.run)  # this run does what that one left
         plan = {"command": self._command, "folder": os.getcwd(), "cells": cells}
-        self._store.put(f"runs/{self._run}.plan.json", _json({**plan, **whoami(), "started_at": time.time()}))
+        self._store.put(self.sign, _json({**plan, **whoami(), "started_at": time.time()}))
         self._beat()
         self._thread.start()
         return self

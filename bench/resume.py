@@ -9,7 +9,7 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.errors import BenchError
+from bench.errors import BenchError, shown
 from bench.images import cache_folder
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def folder(store: str) -> Path:
     """
     if "://" not in store:
         return Path(store).expanduser().resolve() / "checkpoints"
-    return cache_folder() / "checkpoints" / hashlib.sha256(store.encode()).hexdigest()[:12]
+    return cache_folder() / "checkpoints" / hashlib.sha256(shown(store).encode()).hexdigest()[:12]
 
 
 class FileCheckpoint:

@@ -57,8 +57,6 @@ class Session:
 
     def __init__(self, runtime: Runtime, store: Store | None = None) -> None:
         memory.cap(runtime.memory_limit)
-        if runtime.device == "cuda" and runtime.gpu_fraction:
-            torch.cuda.set_per_process_memory_fraction(runtime.gpu_fraction)  # too much fails here, not a neighbour
         torch.set_num_threads(runtime.threads)
         if runtime.deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
@@ -103,9 +101,9 @@ class Session:
         wall, cpu = time.perf_counter(), time.process_time()
         rows, found = RUNNERS[cell.kind](cell, self)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        about = {**here(), "device": self.runtime.device}
-        if cell.backbone in self._evaluators:
-            about["weights"] = self._evaluators[cell.backbone].backbone.sha256
+        about = {**here(), "device": self.device(cell)}
+        if (held := self._evaluators.get((cell.backbone, self.device(cell)))) is not None:
+            about["weights"] = held.backbone.sha256
         if self._state is not None and self._state.resumed_at:
             wall, cpu = wall + self._state.before[0], cpu + self._state.before[1]
             about["resumed_at_step"] = self._state.resumed_at
@@ -117,24 +115,31 @@ class Session:
     def forget(self) -> None:
         """Let go of all that is kept warm; the next cell loads what it needs."""
         self.vectors = Vectors(self.store)
-        self._evaluators: dict[str, Evaluator] = {}
+        self._evaluators: dict[tuple[str, str], Evaluator] = {}
         self._images: dict[tuple[str, str, int], Images] = {}
         if self.runtime.device == "cuda":
             torch.cuda.empty_cache()
 
+    def device(self, cell: Cell) -> str:
+        """Where a cell computes. Nothing touches CUDA before a cell that runs a model: others may have no GPU."""
+        return self.runtime.device if cell.runs_model else "cpu"
+
     def evaluator(self, cell: Cell) -> Evaluator:
         """The backbone of a cell, ready to evaluate weights."""
-        if cell.backbone not in self._evaluators:
+        place = cell.backbone, self.device(cell)
+        if place not in self._evaluators:
             suite = suites.load(cell.suite)
             datasets = [suite.card(task) for task in (*suite.tasks, suite.control)]
             how = self.runtime
+            if self.device(cell) == "cuda" and how.gpu_fraction:
+                torch.cuda.set_per_process_memory_fraction(how.gpu_fraction)  # too much fails here, not a neighbour
             base = backbone.load(
-                cell.backbone, datasets, device=how.device, fast=how.fast, checkpointing=how.checkpointing
+                cell.backbone, datasets, device=self.device(cell), fast=how.fast, checkpointing=how.checkpointing
             )
             if not base.card.sha256:
                 self.store.agree(f"weights-{base.card.name.replace('/', '--')}", base.sha256)
-            self._evaluators[cell.backbone] = Evaluator(base, how.batch_size, how.resident)
-        found = self._evaluators[cell.backbone]
+            self._evaluators[place] = Evaluator(base, how.batch_size, how.resident)
+        found = self._evaluators[place]
         if found.backbone.card.fingerprint != cell.backbone_fingerprint:
             raise BenchError(f"backbone {cell.backbone} has changed since this cell was planned; plan again")
         return found

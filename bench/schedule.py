@@ -62,22 +62,26 @@ class Schedule:
         self._order = {key: place for place, key in enumerate(self.cells)}
         self._waits: dict[str, int] = {}
         self._dependants: dict[str, list[str]] = {}
-        self._ready: list[tuple[int, str]] = []
+        self._ready: dict[bool, list[tuple[int, str]]] = {True: [], False: []}
         for key in [k for k in self.cells if k in self.pending]:
             missing = set(self.cells[key].needs) - available
             self._waits[key] = len(missing)
             for need in missing:
                 self._dependants.setdefault(need, []).append(key)
             if not missing:
-                heapq.heappush(self._ready, (self._order[key], key))
+                self._release(key)
         for need in [n for n in self._dependants if n not in self.cells]:
             self._block(need)
 
-    def take(self) -> Cell | None:
-        """The next ready cell, now running; None while all that is left waits for running cells, or at the end."""
-        if not self._ready:
+    def take(self, models: bool | None = None) -> Cell | None:
+        """The next ready cell, now running; None while all that is left waits for running cells, or at the end.
+
+        models: only one that runs a model (True), or only one that runs none (False); None: whichever comes first.
+        """
+        ready = [heap for kind, heap in self._ready.items() if heap and models in (None, kind)]
+        if not ready:
             return None
-        _, key = heapq.heappop(self._ready)
+        _, key = heapq.heappop(min(ready))
         self.pending.discard(key)
         self.running[key] = self.cells[key]
         return self.running[key]
@@ -89,13 +93,16 @@ class Schedule:
         for dependant in self._dependants.pop(key, ()):
             self._waits[dependant] -= 1
             if not self._waits[dependant] and dependant in self.pending:
-                heapq.heappush(self._ready, (self._order[dependant], dependant))
+                self._release(dependant)
 
     def fail(self, key: str, error: str) -> list[Cell]:
         """The running cell `key` failed; returns the cells that are blocked by it."""
         del self.running[key]
         self.failed[key] = error
         return self._block(key)
+
+    def _release(self, key: str) -> None:
+        heapq.heappush(self._ready[self.cells[key].runs_model], (self._order[key], key))
 
     def _block(self, cause: str) -> list[Cell]:
         found = []

@@ -28,7 +28,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 
 from bench import documents, parts
-from bench.errors import NoStore, StoreError, first_line
+from bench.errors import NoStore, StoreError, first_line, shown
 from bench.folder import Folder
 from bench.parts import Part, Stamp
 from bench.records import SCHEMA_VERSION, Record
@@ -48,7 +48,9 @@ class Store(Folder):
             super().__init__(url)
             self._check_format(create)
         except (OSError, pa.ArrowInvalid) as error:
-            raise StoreError(f"store {url}: {first_line(error)}; check the path and your access to it") from error
+            raise StoreError(
+                f"store {shown(str(url))}: {first_line(error)}; check the path and your access to it"
+            ) from error
 
     def _check_format(self, create: bool) -> None:
         marker = f"{self._root}/bench-store.json"

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 
 from bench import preflight, results, suites, tables
 from bench.cells import KEY, Addition, Cell, Expert, Finetune, Imported, from_identity
-from bench.errors import BenchError, Unwritable
+from bench.errors import BenchError, Unwritable, shown
 from bench.grid import joint_version
 from bench.records import Record, unpack_bits
 from bench.registry import Registry
@@ -146,7 +146,7 @@ class Scratch(Store):
 
     def __init__(self, folder: str, recorded: Recorded) -> None:
         super().__init__(folder)
-        self._recorded, self.url = recorded, recorded.where  # errors of reading name what is verified
+        self._recorded, self.url = recorded, shown(recorded.where)  # errors of reading name what is verified
 
     def _write(self, path: str, data: bytes) -> None:
         try:

@@ -14,6 +14,7 @@ ORDER = [
         "recipes",
         "augment",
         "runtime",
+        "versions",
         "memory",
         "records",
         "parts",

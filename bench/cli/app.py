@@ -15,8 +15,8 @@ import typer
 
 from bench import __version__
 from bench.cli import calibrate, cluster, data, exchange, files, integrity, look, progress, results, run, search
-from bench.cli.options import ASKED, shown
-from bench.errors import BenchError
+from bench.cli.options import ASKED
+from bench.errors import BenchError, shown
 
 DONE, FOUND, USAGE, BUG, INTERRUPTED = 0, 1, 2, 70, 130
 

@@ -76,7 +76,7 @@ def import_(
     card = suites.backbone(backbone)
     base = backbones.load(backbone, (), device="cpu")
     opened = Store(store)
-    session = Session(Runtime(opened.url, device))
+    session = Session(Runtime(opened.address, device))
     found: list[dict[str, Any]] = []
     for path, name in zip(files, named, strict=True):
         cell = exchange.bring(
@@ -144,7 +144,7 @@ def export(
     opened = Store(store, create=False)
     narrow = {"suite": suite or None, "backbone": backbone or None, "seed": seed, "task": task or None}
     record = exchange.find(opened, name, **narrow)
-    chosen = exchange.model(record, Session(Runtime(opened.url, include=absolute(include))), task)
+    chosen = exchange.model(record, Session(Runtime(opened.address, include=absolute(include))), task)
     base = backbones.load(chosen.cell.backbone, ())
     digest = exchange.export(chosen, base, out, form, opened)
     said = {"out": str(out), "format": form, "row": chosen.name, "key": chosen.cell.key, "scaling": chosen.scaling}

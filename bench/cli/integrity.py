@@ -4,8 +4,9 @@ from typing import Annotated, Literal
 
 import typer
 
-from bench.cli.options import STORE, IncludeOption, JsonOption, StoreOption, absolute, print_json, print_table, shown
+from bench.cli.options import STORE, IncludeOption, JsonOption, StoreOption, absolute, print_json, print_table
 from bench.cli.results import FromOption, ResultsSuite, results, source
+from bench.errors import shown
 
 
 def register(app: typer.Typer) -> None:
@@ -74,7 +75,7 @@ def gc(
     gone = [file for file in found.old if delete and file.remove(opened)]
     if json:
         files = [{"path": f.path, "bytes": f.file.size, "why": f.why, "removed": f in gone} for f in found.old]
-        print_json({"store": shown(opened.url), "bytes": found.size, "young": found.young, "files": files})
+        print_json({"store": opened.url, "bytes": found.size, "young": found.young, "files": files})
         return
     if found.old:
         lines = [(size(f.file.size), f.why, f.path) for f in found.old[:LISTED]]

@@ -1,7 +1,6 @@
 """Options that several verbs share, and how verbs print."""
 
 import json
-import re
 import shlex
 import shutil
 import sys
@@ -11,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from bench.errors import shown
 
 if TYPE_CHECKING:
     from bench.catalogue import Catalogue
@@ -128,11 +129,6 @@ def names(given: Iterable[str] | None) -> tuple[str, ...]:
 def command() -> str:
     """The command line of this process, ready to be repeated, without the keys of a store's URL."""
     return shlex.join(["bench", *map(shown, ASKED)])
-
-
-def shown(url: str) -> str:
-    """A store's URL without the keys that it may carry."""
-    return re.sub(r"://[^/@]*@", "://", url)
 
 
 def print_json(value: Any) -> None:

@@ -22,8 +22,8 @@ from bench.cli.options import (
     print_json,
     print_table,
     select,
-    shown,
 )
+from bench.errors import shown
 from bench.progress import duration
 
 
@@ -98,9 +98,9 @@ def status(
     kinds = by_kind(cells, store)
     if json:
         counts = {"done": len(done), "failed": failed, "not_applicable": unable, "kinds": kinds, "runs": runs}
-        print_json({"store": shown(opened.url), **counts})
+        print_json({"store": opened.url, **counts})
         return
-    print(f"store {shown(opened.url)}: {len(done)} cells done, {len(failed)} failed")
+    print(f"store {opened.url}: {len(done)} cells done, {len(failed)} failed")
     for run in runs:
         _print_run(run)
     for failure in failed:

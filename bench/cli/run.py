@@ -25,7 +25,6 @@ from bench.cli.options import (
     print_json,
     print_table,
     select,
-    shown,
 )
 from bench.runtime import parse
 
@@ -186,7 +185,7 @@ def execute(
         f"{state.counts.total} cells, {state.before} already done"
         + (f", {again} failed before and tried again" if again else "")
     )
-    runtime = {"store": store.url, "device": workers.device, "threads": workers.threads, "include": include}
+    runtime = {"store": store.address, "device": workers.device, "threads": workers.threads, "include": include}
     if workers.device == "cuda" and not local:
         fraction = workers.gpu_fraction or costs.gpu_share(needed, costs.read("cuda"))
         workers = replace(workers, gpu_fraction=fraction)
@@ -205,7 +204,7 @@ def execute(
         )
     except KeyboardInterrupt:
         kept = len(state.done)
-        _say(f"interrupted; {kept} finished cells are in {shown(store.url)}, the same command goes on from there")
+        _say(f"interrupted; {kept} finished cells are in {store.url}, the same command goes on from there")
         raise
     return state, store
 
@@ -223,7 +222,7 @@ def _report(state: "Schedule", store: "Store", seconds: float, json: bool, asked
     if json:
         counts = {"total": state.counts.total, "done": len(state.done), "ran": len(state.done) - state.before}
         print_json(
-            {**asked, "store": shown(store.url), **counts, "failed": failures, "blocked": len(state.blocked),
+            {**asked, "store": store.url, **counts, "failed": failures, "blocked": len(state.blocked),
              "not_applicable": unable,
              "seconds": round(seconds, 1), "rows": best}
         )  # fmt: skip
@@ -239,7 +238,7 @@ def _report(state: "Schedule", store: "Store", seconds: float, json: bool, asked
         print(f"failed: {failure['cell']}: {failure['error']}")
     if state.blocked:
         print(f"blocked by them: {len(state.blocked)} cells; `bench run` tries failed cells again")
-    print(f"records: {shown(store.url)}")
+    print(f"records: {store.url}")
     print("next: bench leaderboard build, bench compare A B, bench status")
 
 

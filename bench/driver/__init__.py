@@ -31,7 +31,7 @@ class Workers:
     """How many cells run at once and on what. None of it is part of a key."""
 
     count: int = 0
-    """0: as many as there are CPUs (or GPU shares, on CUDA)."""
+    """0: as many as there are CPUs (or GPU shares, on CUDA, for the cells that run a model)."""
     device: str = "cpu"
     gpu_fraction: float = 0.0
     """Share of a GPU for each worker; 0: see `gpu_share`."""
@@ -94,7 +94,7 @@ def run(
     """
     if state.over:
         return
-    with progress, Heartbeat(store, progress, command):
+    with progress, Heartbeat(store, progress, command) as beat:
         if local:
             from bench.driver.local import run_local
 
@@ -102,4 +102,4 @@ def run(
         else:
             from bench.driver.ray_tune import run_ray
 
-            run_ray(state, store, session, progress, workers)
+            run_ray(state, store, session, progress, workers, beat.sign)

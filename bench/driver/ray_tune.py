@@ -16,7 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.driver import OpenSession, Workers
+from bench.driver import OpenSession, Workers, resources
+from bench.driver.common import Common
 from bench.errors import BenchError
 from bench.progress import Progress
 from bench.schedule import Schedule
@@ -47,8 +48,8 @@ def _prepare(scratch: Path, workers: Workers) -> None:
         os.environ.update(RAY_TMPDIR=str(scratch), RAY_AUTH_MODE="disabled", OMP_NUM_THREADS=str(workers.threads))
 
 
-def _start(workers: Workers, scratch: Path) -> int:
-    """Start or join Ray; the number of cells that may run at once."""
+def _start(workers: Workers, scratch: Path) -> dict[str, float]:
+    """Start or join Ray; what the cluster has."""
     import ray
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
@@ -76,31 +77,11 @@ def _start(workers: Workers, scratch: Path) -> int:
                 ) from error
             if attempt == ATTEMPTS:
                 raise BenchError(f"Ray did not start in {ATTEMPTS} attempts ({first}); run with --local") from error
-    return _slots(workers, ray.cluster_resources())
+    return dict(ray.cluster_resources())
 
 
 def _environment(workers: Workers) -> dict[str, Any]:
     return {"env_vars": {**QUIET, "OMP_NUM_THREADS": str(workers.threads)}}
-
-
-def shape(workers: Workers) -> dict[str, float]:
-    """What each cell asks of Ray; the same for all, so that actors can be reused."""
-    if workers.device == "cuda":
-        return {"CPU": 1.0, "GPU": workers.gpu_share}
-    return {"CPU": 1.0}
-
-
-def _slots(workers: Workers, resources: dict[str, float]) -> int:
-    """How many cells fit at once. A request that never fits would wait for ever in silence, so it is refused here."""
-    wanted = shape(workers)
-    for name, amount in wanted.items():
-        if resources.get(name, 0.0) < amount:
-            found = f"{resources.get(name, 0.0):g}"
-            raise BenchError(
-                f"a cell needs {amount:g} {name}, the cluster has {found}; choose another --device or cluster"
-            )
-    most = int(min(resources[name] // amount for name, amount in wanted.items()))
-    return min(workers.count or most, most)
 
 
 @contextlib.contextmanager
@@ -137,8 +118,13 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def run_ray(state: Schedule, store: Store, session: OpenSession, progress: Progress, workers: Workers) -> None:
-    """Run every cell of `state` that can run, on this machine's cores or on the cluster at `workers.address`."""
+def run_ray(
+    state: Schedule, store: Store, session: OpenSession, progress: Progress, workers: Workers, sign: str
+) -> None:
+    """Run every cell of `state` that can run, on this machine's cores or on the cluster at `workers.address`.
+
+    sign: a file of the store by which the nodes of a cluster know that theirs is the same.
+    """
     scratch = _scratch()
     _prepare(scratch, workers)
     progress.note("starting Ray")
@@ -147,11 +133,10 @@ def run_ray(state: Schedule, store: Store, session: OpenSession, progress: Progr
     # Ray prints a paragraph about each dead worker to stdout; `Progress` says it in a line, and stdout is for results.
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         try:
-            slots = _start(workers, scratch)
-            progress.workers = slots
-            progress.note(f"starting {slots} workers")
+            found = _start(workers, scratch)
+            resources.require((state.cells[key] for key in state.pending), workers, found)
             with _interruptible():
-                _tune(state, store, session, progress, workers, slots, scratch)
+                _tune(state, store, session, progress, workers, sign, found, scratch)
         finally:
             ray.shutdown()
             shutil.rmtree(scratch, ignore_errors=True)
@@ -163,25 +148,34 @@ def _tune(
     session: OpenSession,
     progress: Progress,
     workers: Workers,
-    slots: int,
+    sign: str,
+    found: dict[str, float],
     scratch: Path,
 ) -> None:
     from ray import tune
 
     from bench.driver import trials
 
-    trials.ACTIVE = trials.Active(state, store, progress, workers.cell_timeout)
+    trials.ACTIVE = trials.Active(state, store, progress, workers)
+    trials.ACTIVE.fit(found)
+    progress.note(f"starting {progress.workers} workers")
     trainable = tune.with_parameters(
-        trials.CellTrial, cells=dict(state.cells), session=session, timeout=workers.cell_timeout
+        trials.CellTrial,
+        cells=dict(state.cells),
+        session=session,
+        timeout=workers.cell_timeout,
+        common=Common(store.address, sign) if workers.address else None,
     )
-    # One trial more than workers is always queued, else Tune drops a warm actor when two cells end in the same tick.
-    queued = 0 if workers.address and workers.count else slots
+
+    def request(config: dict[str, Any]) -> tune.PlacementGroupFactory:
+        return tune.PlacementGroupFactory([resources.shape(workers, config["models"])])
+
     tuner = tune.Tuner(
-        tune.with_resources(trainable, {name.lower(): amount for name, amount in shape(workers).items()}),
+        tune.with_resources(trainable, request),
         tune_config=tune.TuneConfig(
             search_alg=trials.Plan(),
             num_samples=len(state.pending),
-            max_concurrent_trials=slots + queued,
+            max_concurrent_trials=len(state.pending),  # `Active.take` knows the limit, which changes with the cluster
             reuse_actors=True,
             trial_dirname_creator=_trial_name,
             trial_name_creator=_trial_name,

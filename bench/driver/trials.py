@@ -15,7 +15,8 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from bench.cells import Cell
-from bench.driver import OpenSession, Session
+from bench.driver import OpenSession, Session, Workers, resources
+from bench.driver.common import Common
 from bench.driver.local import limit
 from bench.errors import BenchError
 from bench.progress import Progress
@@ -30,7 +31,11 @@ class Active:
     state: Schedule
     store: Store
     progress: Progress
-    timeout: float = 0.0
+    workers: Workers
+    room: dict[resources.Queue, int] = field(default_factory=dict)
+    """How many cells of each queue may be handed out at once."""
+    looked: float = 0.0
+    """When the cluster was last asked what it has."""
     running: dict[str, tuple[Any, float]] = field(default_factory=dict)
     """Key -> (trial, when it began)."""
     expired: dict[str, str] = field(default_factory=dict)
@@ -44,7 +49,29 @@ class Active:
     def over(self) -> bool:
         return self.state.over or bool(self.refused) or self.bug is not None
 
+    def fit(self, found: Mapping[str, float]) -> None:
+        """Make room for as many cells as fit into a cluster that has `found`.
 
+        As many again wait with Tune, which otherwise drops a warm worker when two cells end in the same tick, and so
+        that a cluster that grows on demand sees some; not with `--workers` on a cluster that others may use.
+        """
+        slots = resources.slots(self.workers, found)
+        times = 1 if self.workers.address and self.workers.count else 2
+        self.room = {queue: times * most for queue, most in slots.items()}
+        self.progress.workers = next(iter(slots.values()))
+        self.looked = time.monotonic()
+
+    def take(self) -> Cell | None:
+        """The next cell that there is room for."""
+        for models, most in self.room.items():
+            out = sum(models in (None, cell.runs_model) for cell in self.state.running.values())
+            if out < most and (cell := self.state.take(models)) is not None:
+                return cell
+        return None
+
+
+LOOK = 5.0
+"""Seconds between two looks at what a cluster has: its nodes may come late, or go."""
 GRACE = 60.0
 """Seconds that a worker has, beyond the time limit of its cell, to open its session and to stop by itself."""
 
@@ -70,11 +97,11 @@ class Plan(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         run = active()
-        cell = None if run.over else run.state.take()
+        cell = None if run.over else run.take()
         if cell is None:
             return Searcher.FINISHED if run.over or run.state.exhausted else None
         self._keys[trial_id] = cell.key
-        return {"key": cell.key}
+        return {"key": cell.key, "models": cell.runs_model}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         if error:
@@ -124,15 +151,17 @@ class Watch(tune.Callback):
         run = active()
         if run.over:
             raise RunOver
-        if run.timeout:
-            _expire(run)
+        if run.workers.address and time.monotonic() - run.looked > LOOK:
+            run.fit(ray.cluster_resources())
+        if run.workers.cell_timeout:
+            _expire(run, run.workers.cell_timeout)
 
 
-def _expire(run: Active) -> None:
+def _expire(run: Active, seconds: float) -> None:
     """Kill workers whose cell did not stop at its time limit by itself, e.g. stuck in native code; no second try."""
     for key, (trial, since) in run.running.items():
-        if key not in run.expired and time.monotonic() - since > run.timeout + GRACE:
-            run.expired[key] = f"cell ran longer than {run.timeout:g} s and did not stop; its worker was killed"
+        if key not in run.expired and time.monotonic() - since > seconds + GRACE:
+            run.expired[key] = f"cell ran longer than {seconds:g} s and did not stop; its worker was killed"
             trial.max_failures = 0
             ray.kill(trial.temporary_state.ray_actor)
 
@@ -171,10 +200,11 @@ class CellTrial(tune.Trainable):
         cells: Mapping[str, Cell] | None = None,
         session: OpenSession | None = None,
         timeout: float = 0.0,
+        common: Common | None = None,
     ) -> None:
         assert cells is not None
         assert session is not None
-        self._cells, self._open, self._timeout = cells, session, timeout
+        self._cells, self._open, self._timeout, self._common = cells, session, timeout, common
         self._session: Session | None = None
         self._key = config["key"]
 
@@ -185,6 +215,8 @@ class CellTrial(tune.Trainable):
     def step(self) -> dict[str, Any]:
         if self._session is None:
             try:
+                if self._common is not None:
+                    self._common.check()
                 self._session = self._open()
             except Exception as error:  # the same in every worker: the driver reports it once and ends the run
                 said = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"

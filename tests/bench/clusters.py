@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent.parent
 SCRIPT = """
 import sys, time
 from ray.cluster_utils import Cluster
-node = {"num_cpus": 1, "object_store_memory": 100 * 2**20}
+node = {"num_cpus": 1, "num_gpus": int(sys.argv[1]), "object_store_memory": 100 * 2**20}
 cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
 for attempt in range(3):  # a loaded machine can miss Ray's fixed 30 s
     try:
@@ -37,11 +37,11 @@ def environment(**more: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def two_nodes(settings: Mapping[str, str]) -> Iterator[str]:
-    """HOST:PORT of a head and one more node, one core each; all of it is gone afterwards."""
+def two_nodes(settings: Mapping[str, str], gpus: int = 0) -> Iterator[str]:
+    """HOST:PORT of a head and one more node, one core and so many made-up GPUs each; all is gone afterwards."""
     scratch = tempfile.mkdtemp(prefix="b", dir="/tmp")  # Ray's sockets need a short path
     process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT], cwd=ROOT, env=environment(RAY_TMPDIR=scratch, **settings), text=True,
+        [sys.executable, "-c", SCRIPT, str(gpus)], cwd=ROOT, env=environment(RAY_TMPDIR=scratch, **settings), text=True,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     assert process.stdin is not None

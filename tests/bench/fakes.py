@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from bench import catalogue, grid, suites
-from bench.cells import Cell
+from bench import catalogue, experiments, grid, suites
+from bench.cells import Cell, Finetune
 from bench.errors import BenchError
 from bench.records import Record
 from bench.schedule import Outcome
@@ -40,7 +40,8 @@ class FakeSession:
             time.sleep(self.seconds)
             if cell.kind == "expert":
                 self.store.write_vector(cell.key, cell.key.encode())
-            self.store.write(Record(cell.key, cell.identity, metrics={"pid": os.getpid()}))
+            seen = {"pid": os.getpid(), "gpus": os.environ.get("CUDA_VISIBLE_DEVICES", "all")}
+            self.store.write(Record(cell.key, cell.identity, metrics=seen))
         except Exception as error:
             self.store.write_failure(cell.key, {"error": str(error), "identity": cell.identity, "traceback": "here"})
             return Outcome(cell.key, "failed", time.perf_counter() - start, str(error))
@@ -68,6 +69,14 @@ def smoke() -> list[Cell]:
     """The nine cells of the smoke grid: zero-shot, then twice two experts and two merges."""
     chosen = grid.grid("smoke")
     return grid.plan(suites.load(chosen.suite), chosen, catalogue.load())
+
+
+def with_geometry() -> list[Cell]:
+    """The same and the geometry of each pair of experts: two cells that run no model."""
+    cells = smoke()
+    experts = [cell for cell in cells if isinstance(cell, Finetune)]
+    pairs = [[e for e in experts if e.finetuning == name] for name in sorted({e.finetuning for e in experts})]
+    return [*cells, *map(experiments.geometry, pairs)]
 
 
 SCRIPT = """

@@ -171,6 +171,16 @@ def test_failures_give_exit_code_1_and_are_retried(capsys, monkeypatch):
     assert len(Store("store").done()) == 9
 
 
+def test_workers_get_the_full_path_of_the_store(capsys, monkeypatch, tmp_path):
+    """Those of a cluster run in the folder where their node was started."""
+    asked = []
+    monkeypatch.setattr(
+        driver, "open_session", lambda runtime: asked.append(runtime["store"]) or fakes.FakeSession(runtime["store"])
+    )
+    assert said(capsys, "run", "--local", "--store", "here/store")[0] == 0
+    assert asked == [str(tmp_path / "here" / "store")]
+
+
 def test_ls_and_show(capsys):
     _, out, _ = said(capsys, "ls", "operators", "--json")
     assert json.loads(out)["ties"]["paper"] == "arXiv:2306.01708"

@@ -59,23 +59,44 @@ def test_a_read_only_store_is_a_problem(tmp_path):
     assert doctor.reach(str(tmp_path / "store"))[0].level == "problem"
 
 
+ALL_WELL = "n1: same versions, store reachable, clock agrees"
+
+
 @pytest.mark.parametrize(
-    ("theirs", "level", "said"),
+    ("theirs", "expected"),
     [
-        ({}, "ok", "n1: same versions, store reachable, clock agrees"),
-        ({"torch": "2.6.0"}, "problem", "n1: torch 2.6.0 (here 2.9.0)"),
-        ({"store": "no store at /shared"}, "problem", "n1: no store at /shared"),
-        ({"time": 1120.0}, "warning", "n1: its clock is 119 s off"),
-        ({"time": 1003.0}, "ok", "n1: same versions, store reachable, clock agrees"),
-        ({"time": 900.0}, "warning", "n1: its clock is 100 s off"),
+        ({}, [("ok", ALL_WELL)]),
+        ({"versions": {"python": "3.12.1", "torch": "2.6.0"}}, [("problem", "n1: torch 2.6.0 (here 2.9.0)")]),
+        ({"shared": False}, [("problem", "n1: has another folder where the store is")]),
+        ({"findings": [Finding("disk", "problem", "full", "free some")]}, [("problem", "n1: full")]),
+        ({"findings": [Finding("disk", "ok", "12 GiB free")]}, [("ok", ALL_WELL)]),
+        ({"time": 1120.0}, [("warning", "n1: its clock is 119 s off")]),
+        ({"time": 1003.0}, [("ok", ALL_WELL)]),
+        ({"time": 900.0, "shared": False},
+         [("problem", "n1: has another folder where the store is"), ("warning", "n1: its clock is 100 s off")]),
     ],
-)
-def test_nodes_by_hand(theirs, level, said):
-    ours = {"python": "3.12.1", "torch": "2.9.0", "time": 0.0}
-    answer = {**ours, "time": 1000.5, "store": "", **theirs}
+)  # fmt: skip
+def test_nodes_by_hand(theirs, expected):
+    ours = {"python": "3.12.1", "torch": "2.9.0"}
+    answer = {"versions": ours, "time": 1000.5, "shared": True, "findings": [], **theirs}
     found = compare("n1", ours, answer, sent=1000.0, received=1001.0)
-    assert (found.level, found.said) == (level, said)
-    assert bool(found.remedy) == (level != "ok")
+    assert [(f.level, f.said) for f in found] == expected
+    assert all(bool(f.remedy) == (f.level != "ok") for f in found)
+
+
+def test_a_node_shares_the_folder_of_a_store_that_is_not_there_yet(tmp_path):
+    """The probe lies in the nearest folder that exists, and nothing is left of it."""
+    store = str(tmp_path / "a" / "store")
+    with doctor._probe(store) as probe:
+        assert os.path.dirname(probe) == str(tmp_path)
+        assert doctor._look(probe, None)["shared"]
+        os.unlink(probe)
+        assert not doctor._look(probe, None)["shared"]
+    with doctor._probe(store) as probe:
+        pass
+    assert list(tmp_path.iterdir()) == []
+    with doctor._probe("s3://bucket/run") as probe:
+        assert doctor._look(probe, None)["shared"]
 
 
 def test_bytecode_is_only_a_warning_where_packages_are_not_compiled(monkeypatch):

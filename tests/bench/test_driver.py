@@ -159,16 +159,6 @@ def test_scratch_folders_of_dead_drivers_are_removed(tmp_path):
     )
 
 
-def test_a_request_that_the_cluster_cannot_satisfy_is_refused_at_once():
-    from bench.driver.ray_tune import _slots
-
-    assert _slots(Workers(), {"CPU": 2.0}) == 2
-    assert _slots(Workers(1), {"CPU": 2.0}) == 1
-    assert _slots(Workers(device="cuda", gpu_fraction=0.25), {"CPU": 16.0, "GPU": 2.0}) == 8
-    with pytest.raises(BenchError, match=r"a cell needs 0\.5 GPU, the cluster has 0"):
-        _slots(Workers(device="cuda"), {"CPU": 2.0})
-
-
 @pytest.mark.parametrize("wrong", [{"count": -1}, {"gpu_fraction": 1.5}, {"cell_timeout": -1.0}])
 def test_workers_out_of_range(wrong):
     with pytest.raises(BenchError, match="give"):

@@ -126,3 +126,26 @@ def test_nothing_to_do_is_over():
 def test_finishing_what_does_not_run_is_an_error():
     with pytest.raises(KeyError):
         Schedule(DIAMOND).finish("a")
+
+
+@dataclass(frozen=True)
+class Arithmetic(Toy):
+    """A toy that runs no model."""
+
+    runs_model: ClassVar[bool] = False
+
+
+def test_cells_that_run_a_model_and_others_are_taken_apart_each_in_the_order_of_the_plan():
+    a, b, c, d = toy("a"), Arithmetic("s", "b", "p", "b"), toy("c"), Arithmetic("s", "b", "p", "d", ("a",))
+    s = Schedule([a, b, c, d])
+    assert s.take(models=False) is b
+    assert s.take(models=False) is None
+    assert not s.exhausted
+    assert s.take(models=True) is a
+    s.finish("a")
+    assert s.take() is c
+    assert s.take(models=True) is None
+    assert s.take() is d
+    assert s.exhausted
+    s = Schedule([a, b, c, d])
+    assert [s.take().key for _ in range(3)] == ["a", "b", "c"]

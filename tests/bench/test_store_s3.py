@@ -70,6 +70,17 @@ def test_failures_come_and_go(url: str) -> None:
     assert store.failed() == set()
 
 
+def test_the_keys_of_a_url_stay_out_of_messages_and_of_failures(url: str) -> None:
+    """A failure is read by everybody who may read the store; its line may name the store."""
+    store = Store(url)
+    assert "secret" in store.address
+    assert store.url == url.replace("key:secret@", "")
+    with pytest.raises(StoreError, match="is missing from s3://") as missing:
+        store.read_vector("cd34")
+    assert "secret" not in str(missing.value)
+    assert Store(store.address, create=False).done() == set()
+
+
 def test_a_missing_store_and_a_missing_vector_are_one_line(url: str) -> None:
     with pytest.raises(StoreError, match="no store at"):
         Store(url, create=False)

@@ -4,9 +4,14 @@ import pytest
 import torch
 from linear_session import LinearSession
 
-from bench.cells import Geometry
+from bench import catalogue, experiments, grid, suites, weights
+from bench.cells import Finetune, Geometry
 from bench.errors import BenchError
 from bench.kinds import geometry
+from bench.records import Record
+from bench.run import Session
+from bench.runtime import Runtime
+from bench.store import Store
 
 CELL = Geometry(
     suite="toy", backbone="toy", backbone_fingerprint="fp", tasks=(("one", "card"), ("two", "card")),
@@ -30,3 +35,27 @@ def test_a_broken_vector_is_one_line() -> None:
     session = LinearSession({}, {"a": {"w": torch.full((2, 2), torch.nan)}, "b": [[3.0, 0.0], [0.0, 4.0]]})
     with pytest.raises(BenchError, match="'w' of expert 0 holds NaN"):
         geometry.run(CELL, session)
+
+
+def test_it_runs_without_a_gpu_in_a_run_on_gpus(tmp_path) -> None:
+    """Where torch sees no GPU, or is one without CUDA, as here: nothing asks for one."""
+    smoke = grid.plan(suites.load("mini8"), grid.grid("smoke"), catalogue.load(), finetuning=["nonlinear"])
+    experts = [cell for cell in smoke if isinstance(cell, Finetune)]
+    store = Store(tmp_path / "store")
+    session = Session(Runtime(store.address, device="cuda", gpu_fraction=0.5))
+    cell = experiments.geometry(experts)
+    name = "transformer.resblocks.0.mlp.c_fc.weight"
+    shape = session.evaluator(cell).backbone.pretrained[name].shape
+    for seed, expert in enumerate(experts):
+        update = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+        data = weights.dump({name: update}, None, {"key": expert.key})
+        store.write_vector(expert.key, data)
+        store.write(Record(expert.key, expert.identity, metrics={"vector_sha256": weights.sha256(data)}))
+    outcome = session.attempt(cell)
+    assert (outcome.status, outcome.error) == ("done", "")
+    record = store.read(cell.key)
+    assert record.metrics["layers"]["names"] == [name]
+    assert record.provenance["device"] == "cpu"
+    assert len(record.provenance["weights"]) == 64
+    assert not torch.cuda.is_initialized()
+    assert [session.device(expert) for expert in experts] == ["cuda", "cuda"]

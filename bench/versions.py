@@ -1,0 +1,34 @@
+"""With what this process runs: Python, packages, and the code of `bench` itself. Imports none of them."""
+
+import hashlib
+import platform
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+PACKAGES = ("torch", "open_clip_torch", "ray", "pyarrow", "pandas", "numpy", "safetensors", "pydantic", "typer")
+COMPUTE = ("python", "torch", "open_clip_torch", "numpy", "code")
+"""What results come from; a run has one of each."""
+
+
+def of(package: str) -> str:
+    """The version of a package, or `missing`."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "missing"
+
+
+@cache
+def code() -> str:
+    """Hash of the Python files of `bench` and `methods`: two checkouts of one version need not be the same code."""
+    root = Path(__file__).parent.parent
+    found = hashlib.sha256()
+    for path in sorted(p for top in ("bench", "methods") for p in (root / top).rglob("*.py")):
+        found.update(f"{path.relative_to(root).as_posix()}\0".encode() + path.read_bytes() + b"\0")
+    return found.hexdigest()[:12]
+
+
+def here() -> dict[str, str]:
+    """All of it, by name."""
+    return {"python": platform.python_version(), "code": code(), **{p: of(p) for p in ("bench", *PACKAGES)}}

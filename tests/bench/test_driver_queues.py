@@ -1,0 +1,116 @@
+"""What cells ask of a cluster: a share of a GPU where a model is run, a core and no GPU elsewhere; and who may join."""
+
+import os
+from functools import partial
+from pathlib import Path
+
+import clusters
+import fakes
+import pytest
+
+from bench import driver, versions
+from bench.driver import Workers, resources
+from bench.driver.common import Common
+from bench.errors import BenchError
+from bench.progress import Progress
+from bench.store import Store
+
+CUDA = Workers(device="cuda", gpu_fraction=0.25)
+
+
+@pytest.mark.parametrize(
+    ("workers", "found", "expected"),
+    [
+        (Workers(), {"CPU": 2.0}, {None: 2}),
+        (Workers(1), {"CPU": 2.0}, {None: 1}),
+        (Workers(), {}, {None: 1}),
+        (CUDA, {"CPU": 16.0, "GPU": 2.0}, {True: 8, False: 8}),
+        (CUDA, {"CPU": 4.0, "GPU": 2.0}, {True: 4, False: 1}),
+        (CUDA, {"CPU": 16.0}, {True: 1, False: 15}),
+        (Workers(3, "cuda", 0.25), {"CPU": 16.0, "GPU": 2.0}, {True: 3, False: 13}),
+        (Workers(device="cuda", gpu_fraction=0.4), {"CPU": 16.0, "GPU": 2.0}, {True: 4, False: 12}),
+        (Workers(device="cuda", gpu_fraction=0.1), {"CPU": 16.0, "GPU": 1.0}, {True: 10, False: 6}),
+    ],
+)
+def test_slots_by_hand(workers, found, expected):
+    """A share lies within one GPU: of two GPUs, shares of 0.4 make four, not five."""
+    assert resources.slots(workers, found) == expected
+
+
+def test_a_request_that_the_cluster_cannot_satisfy_is_refused_at_once():
+    *_, geometry = cells = fakes.with_geometry()
+    resources.require(cells, Workers(), {"CPU": 1.0})
+    resources.require(cells, CUDA, {"CPU": 1.0, "GPU": 1.0})
+    resources.require([geometry], CUDA, {"CPU": 1.0})
+    with pytest.raises(BenchError, match=r"a cell needs 0\.25 GPU, the cluster has 0"):
+        resources.require(cells, CUDA, {"CPU": 2.0})
+
+
+def test_common_is_the_code_the_versions_and_the_store(tmp_path):
+    store = Store(tmp_path / "store")
+    store.put("runs/ab.plan.json", b"{}")
+    common = Common(store.address, "runs/ab.plan.json")
+    assert set(common.versions) == set(versions.COMPUTE)
+    common.check()
+    with pytest.raises(BenchError, match=rf"does not see the driver's store {tmp_path}/store; mount it"):
+        Common(store.address, "runs/cd.plan.json").check()
+    with pytest.raises(BenchError, match="does not see the driver's store"):
+        Common(str(tmp_path / "elsewhere"), common.sign).check()
+    other = {**common.versions, "torch": "1.0", "code": "feed"}
+    with pytest.raises(BenchError, match=r"has torch \S+ \(driver: 1\.0\), code \w{12} \(driver: feed\); install"):
+        Common(store.address, common.sign, other).check()
+
+
+def test_the_code_of_two_checkouts_differs_by_one_byte(tmp_path, monkeypatch):
+    for name in ("one", "two"):
+        (tmp_path / name / "bench").mkdir(parents=True)
+        (tmp_path / name / "bench" / "versions.py").write_text(name)
+        monkeypatch.setattr(versions, "__file__", str(tmp_path / name / "bench" / "versions.py"))
+        versions.code.cache_clear()
+        (tmp_path / name / "said").write_text(versions.code())
+    versions.code.cache_clear()
+    assert (tmp_path / "one" / "said").read_text() != (tmp_path / "two" / "said").read_text()
+
+
+@pytest.fixture(scope="module")
+def address():
+    paths = os.pathsep.join((str(Path(fakes.__file__).parent), str(clusters.ROOT)))
+    with clusters.two_nodes({"PYTHONPATH": paths, "RAY_AUTH_MODE": "disabled"}, gpus=1) as found:
+        yield found
+
+
+def go(store, address, monkeypatch, **settings):
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    state = driver.schedule(fakes.with_geometry(), store)
+    session = partial(fakes.FakeSession, store.address, seconds=0.2)
+    workers = Workers(address=address, **settings)
+    driver.run(state, store, session, progress=Progress(state, quiet=True), workers=workers)
+    return state
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_cells_that_run_no_model_see_no_gpu_and_workers_stay_warm(address, tmp_path, monkeypatch):
+    """A folder named from here means the same folder to nodes that were started elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    store = Store("store")
+    state = go(store, address, monkeypatch, device="cuda", gpu_fraction=0.5)
+    assert not state.failed
+    seen = {record.key: record.metrics for record in store.read_all()}
+    assert seen.keys() == state.cells.keys()
+    by_need = {models: {} for models in (True, False)}
+    for key, cell in state.cells.items():
+        by_need[cell.runs_model].setdefault(seen[key]["gpus"], []).append(seen[key]["pid"])
+    assert {need: set(found) for need, found in by_need.items()} == {True: {"0"}, False: {""}}
+    assert len(by_need[True]["0"]) == 9
+    assert len(set(by_need[True]["0"])) <= 4, "two workers share nine cells; one may be lost where cells wait"
+    assert not set(by_need[True]["0"]) & set(by_need[False][""])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_a_node_with_other_code_ends_the_run_in_one_line(address, tmp_path, monkeypatch):
+    monkeypatch.setattr(versions, "code", lambda: "feed")
+    with pytest.raises(BenchError, match=r"^node \S+ has code \w{12} \(driver: feed\); install the same on every node"):
+        go(Store(tmp_path / "store"), address, monkeypatch)
+    assert Store(tmp_path / "store").done() == set()
