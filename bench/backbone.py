@@ -3,11 +3,8 @@
 The only home of open_clip. The text tower makes the heads that are missing from the cache and is dropped at once.
 """
 
-import contextlib
 import hashlib
 import logging
-import os
-import uuid
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,7 +14,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from bench import images, suites
+from bench import images, scratch, suites
 from bench.cards import DatasetCard
 from bench.errors import DataError
 from bench.preflight import weights_file
@@ -136,9 +133,8 @@ def _same_as_before(card: BackboneCard, found: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not path.is_file():
-            scratch = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
-            scratch.write_text(found + "\n", encoding="utf-8")
-            os.replace(scratch, path)
+            with scratch.whole(path) as part:
+                part.write_text(found + "\n", encoding="utf-8")
         before = path.read_text(encoding="utf-8").strip()
     except OSError as error:
         raise DataError(
@@ -172,22 +168,18 @@ def _head(model: Any, weights: str, backbone: BackboneCard, card: DatasetCard, d
     )
     path = images.cache_folder() / "heads" / name
     if not path.is_file():
-        scratch = path.parent / f".{name}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with alone(path.parent / f".{name}.lock"):  # ImageNet has 80,000 prompts: one process reads them
                 if not path.is_file():
                     head = make_head(model.to(device), backbone.architecture, card).cpu()
-                    safetensors.torch.save_file({"head": head.contiguous()}, scratch)
-                    scratch.rename(path)
+                    with scratch.whole(path) as part:
+                        safetensors.torch.save_file({"head": head.contiguous()}, part)
         except (OSError, safetensors.SafetensorError) as error:
             reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:120]
             raise DataError(
                 f"cannot write {path}: {reason}; free space or set BENCH_CACHE to another folder"
             ) from error
-        finally:
-            with contextlib.suppress(OSError):
-                scratch.unlink()
     try:
         return safetensors.torch.load_file(path)["head"]
     except (safetensors.SafetensorError, KeyError) as error:

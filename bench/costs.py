@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from bench import cards, documents, images, preflight, suites
+from bench import cards, documents, images, preflight, scratch, suites
 from bench.catalogue import Catalogue
 from bench.cells import Addition, Cell, Disentangle, Finetune, Imported, Negation, ZeroShot, method_of
 from bench.errors import BenchError
@@ -81,9 +81,9 @@ def write(measured: Costs) -> Path:
     path = path_of(measured.device)
     known = read(measured.device) | {measured.backbone: measured}
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_suffix(".part")
-    scratch.write_text(json.dumps({"version": VERSION, "costs": [asdict(c) for c in known.values()]}, indent=1) + "\n")
-    scratch.replace(path)
+    text = json.dumps({"version": VERSION, "costs": [asdict(c) for c in known.values()]}, indent=1) + "\n"
+    with scratch.whole(path) as part:
+        part.write_text(text, encoding="utf-8")
     return path
 
 

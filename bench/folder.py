@@ -4,14 +4,13 @@ Local writes go to a dot-file, are fsynced and renamed; object stores publish an
 locks. Names that begin with a dot are temporaries and never listed among files of a kind.
 """
 
-import os
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow.fs as pafs
 
+from bench import scratch
 from bench.errors import StoreError, Unwritable, first_line, shown
 
 
@@ -110,14 +109,7 @@ def _open(url: str) -> tuple[pafs.FileSystem, str]:
 
 
 def _write_local(path: Path, data: bytes) -> None:
-    """Write to a dot-file, fsync, rename: a reader sees all of it or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.parent / f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
-    try:
-        with scratch.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(scratch, path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    with scratch.whole(path) as part:
+        part.write_bytes(data)
+        scratch.sync(part)

@@ -10,15 +10,13 @@ from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from bench import heartbeat, resume
+from bench import heartbeat, resume, scratch
 from bench.errors import BenchError
 from bench.folder import StoredFile
 from bench.store import Store
 
 HOURS = 24.0
 """Longer than an expert takes from its vector to its record, the evaluation in between included."""
-SCRATCH = re.compile(r"\..+\.[0-9]+\.[0-9a-f]{8}")
-"""How `bench.store` and `bench.resume` name what they write before it is whole."""
 NAMED = re.compile(r"([a-z]+)/([0-9a-f]+)\.([a-z.]+)")
 """Folder, key and ending of what bench keeps in a store besides records."""
 
@@ -96,7 +94,7 @@ def _found(store: Store, alive: Container[str]) -> Iterator[Garbage]:
 
 def _why(path: str, done: Container[str], paths: Container[str], alive: Container[str]) -> str:
     """Why the file at `path` is garbage; empty if it is not."""
-    if SCRATCH.fullmatch(PurePosixPath(path).name):
+    if scratch.NAMED.fullmatch(PurePosixPath(path).name):
         return TEMPORARY
     named = NAMED.fullmatch(path)
     if not named:

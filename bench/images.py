@@ -8,7 +8,6 @@ shared by all processes of a machine. Drawn pixels are checked against the card 
 import hashlib
 import os
 import shutil
-import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bench import scratch
 from bench.cards import DatasetCard, Procedural, Split
 from bench.errors import DataError
 from bench.sources import decode
@@ -139,14 +139,14 @@ def _verify(card: DatasetCard, split: Split, size: int, images: Images, folder: 
 
 
 def _publish(folder: Path, images: Images) -> None:
-    """Write both arrays into a scratch folder and rename it: other processes see all of it or nothing."""
-    scratch = folder.parent / f".{folder.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}"
+    """Write both arrays into a hidden folder and rename it: other processes see all of it or nothing."""
+    part = scratch.hidden(folder)
     try:
-        scratch.mkdir(parents=True)
-        np.save(scratch / "pixels.npy", images.pixels)
-        np.save(scratch / "labels.npy", images.labels.astype(np.int64))
+        part.mkdir(parents=True)
+        np.save(part / "pixels.npy", images.pixels)
+        np.save(part / "labels.npy", images.labels.astype(np.int64))
         try:
-            scratch.rename(folder)
+            part.rename(folder)
         except OSError:
             if not folder.is_dir():  # not merely another process that was faster
                 raise
@@ -155,7 +155,7 @@ def _publish(folder: Path, images: Images) -> None:
             f"cannot write {folder}: {error.strerror}; free space or set BENCH_CACHE to another folder"
         ) from error
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def forget(card: DatasetCard, split: Split, size: int) -> None:

@@ -3,12 +3,11 @@
 import contextlib
 import hashlib
 import json
-import os
 import time
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench import scratch
 from bench.errors import BenchError, shown
 from bench.images import cache_folder
 
@@ -74,20 +73,16 @@ class FileCheckpoint:
         spent = [now - then for now, then in zip((time.monotonic(), time.process_time()), self._began, strict=True)]
         total = [a + b for a, b in zip(self.before, spent, strict=True)]
         about = {"seconds": json.dumps(total), "made_by": self.made_by}
-        scratch = self.path.with_name(f".{self.path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            save_file({name: value.contiguous() for name, value in state.items()}, scratch, about)
-            with scratch.open("rb") as written:
-                os.fsync(written.fileno())
-            scratch.replace(self.path)
+            with scratch.whole(self.path) as part:
+                save_file({name: value.contiguous() for name, value in state.items()}, part, about)
+                scratch.sync(part)
         except (OSError, SafetensorError) as error:
             raise BenchError(
                 f"checkpoint {self.path} cannot be written ({error}); free some space, or do without by "
                 "--runtime save_minutes=0"
             ) from error
-        finally:
-            scratch.unlink(missing_ok=True)
         self._written = time.monotonic()
 
     def discard(self) -> None:

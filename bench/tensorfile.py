@@ -8,14 +8,13 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bench import documents
+from bench import documents, scratch
 from bench.errors import BenchError, DataError
 
 DTYPES = {
@@ -134,9 +133,8 @@ def write(
         at = stop
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)  # the data starts at a multiple of eight
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with scratch.open("wb") as file:
+        with scratch.whole(path) as part, part.open("wb") as file:
             file.write(len(text).to_bytes(8, "little") + text)
             for (name, tensor), (expected, (dtype, shape)) in zip(tensors, layout.items(), strict=True):
                 if (name, tensor.dtype, tuple(tensor.shape)) != (expected, dtype, shape):
@@ -144,9 +142,5 @@ def write(
                 file.write(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(scratch, path)
     except OSError as error:
         raise BenchError(f"cannot write {path}: {error.strerror}; free space or choose another folder") from error
-    finally:
-        with suppress(FileNotFoundError):
-            scratch.unlink()

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ORDER = [
-    {"errors", "documents", "kept"},
+    {"errors", "documents", "kept", "scratch"},
     {
         "recipes",
         "augment",

@@ -1,10 +1,7 @@
 """Merged models for others: open_clip safetensors, Hugging Face CLIP vision models, and a model card."""
 
-import contextlib
 import json
-import os
 import shutil
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +11,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from bench import scratch
 from bench.checkpoints import names
 from bench.checkpoints.importing import file_hash
 from bench.errors import DataError
@@ -80,22 +78,22 @@ def export_hf(
         raise DataError(f"width {shape.width} is not a multiple of 64: say how many attention heads the tower has")
     if out.exists():
         raise DataError(f"{out} exists; name a folder that does not")
-    scratch = out.with_name(f".{out.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
+    part = scratch.hidden(out)
     try:
-        scratch.mkdir(parents=True)
-        _save(names.to_hf(params, shape.layers), scratch / "model.safetensors")
-        digest = file_hash(scratch / "model.safetensors")
+        part.mkdir(parents=True)
+        _save(names.to_hf(params, shape.layers), part / "model.safetensors")
+        digest = file_hash(part / "model.safetensors")
         config = _config(shape, heads or shape.width // 64, quick_gelu)
-        _write(scratch / "config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
+        _write(part / "config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
         preprocessing = json.dumps(_preprocessor(shape.image_size, mean, std), indent=2, sort_keys=True)
-        _write(scratch / "preprocessor_config.json", preprocessing + "\n")
+        _write(part / "preprocessor_config.json", preprocessing + "\n")
         if about is not None:
-            _write(scratch / "README.md", model_card(about, {"model.safetensors": digest}))
-        scratch.rename(out)
+            _write(part / "README.md", model_card(about, {"model.safetensors": digest}))
+        part.rename(out)
     except (OSError, DataError) as error:
         raise _unwritable(out, error.__cause__ or error) from error
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        shutil.rmtree(part, ignore_errors=True)
     return digest
 
 
@@ -163,30 +161,22 @@ def _cell(text: str) -> str:
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file that appears whole or not at all; DataError when it cannot be written."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        scratch.write_bytes(data)
-        os.replace(scratch, path)
+        with scratch.whole(path) as part:
+            part.write_bytes(data)
     except OSError as error:
         raise _unwritable(path, error) from error
-    finally:
-        with contextlib.suppress(OSError):
-            scratch.unlink()
 
 
 def _save(tensors: Mapping[str, Tensor], out: Path) -> None:
-    scratch = out.with_name(f".{out.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
+    ready = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        ready = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-        safetensors.torch.save_file(ready, scratch, {"format": "pt"})
-        os.replace(scratch, out)
+        with scratch.whole(out) as part:
+            safetensors.torch.save_file(ready, part, {"format": "pt"})
     except (OSError, SafetensorError) as error:
         raise _unwritable(out, error) from error
-    finally:
-        with contextlib.suppress(OSError):
-            scratch.unlink()
 
 
 def _write(path: Path, text: str) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from bench import scratch
 from bench.cards import DatasetCard, Download, Folder, Hub, Split, Torchvision
 from bench.errors import DataError, UnknownName
 from bench.sources.holdout import training_rows, validation_rows
@@ -246,11 +247,10 @@ def _table(path: Path, remedy: str) -> dict[str, Any]:
 
 
 def _write(path: Path, table: dict[str, Any]) -> None:
-    scratch = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        scratch.write_text(json.dumps(table, indent=1, sort_keys=True), encoding="utf-8")
-        os.replace(scratch, path)
+        with scratch.whole(path) as part:
+            part.write_text(json.dumps(table, indent=1, sort_keys=True), encoding="utf-8")
     except OSError as error:
         raise DataError(f"cannot write {path}: {error.strerror}") from error
 

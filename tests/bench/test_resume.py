@@ -35,7 +35,7 @@ def test_a_failed_write_keeps_the_last_state(tmp_path, monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("bench.resume.os.fsync", full)
+    monkeypatch.setattr("bench.scratch.os.fsync", full)
     with pytest.raises(BenchError, match=r"No space left on device.*free some space"):
         checkpoint.save({"step": torch.tensor(8)})
     assert_close(checkpoint.load(), STATE, rtol=0, atol=0)

@@ -1,0 +1,34 @@
+"""Files that appear whole or not at all: written under a hidden name beside their place, then renamed into it."""
+
+import contextlib
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+NAMED = re.compile(r"\..+\.[0-9]+\.[0-9a-f]{8}")
+"""What the hidden names look like; `bench results gc` finds those that killed writers left in a store."""
+
+
+def hidden(path: Path) -> Path:
+    """A name beside `path` that no other writer has and no listing shows."""
+    return path.with_name(f".{path.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
+
+
+@contextlib.contextmanager
+def whole(path: Path) -> Iterator[Path]:
+    """Where to write what will be the file `path`: it takes its place at the end, and is removed if anything fails."""
+    scratch = hidden(path)
+    try:
+        yield scratch
+        scratch.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            scratch.unlink()
+
+
+def sync(path: Path) -> None:
+    """Wait until the bytes of a file are on the disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
