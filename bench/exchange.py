@@ -155,7 +155,10 @@ def find(store: Store, name: str, **narrow: Any) -> Record:
 
 
 def model(record: Record, session: Session, task: str = "") -> Model:
-    """The model behind a record. `task` chooses among the vectors of an operator that has one for each task."""
+    """The model behind a record. `task` chooses among the vectors of an operator that has one for each task.
+
+    A merge is done again, so its operator must be the one that was measured: BenchError where it is not.
+    """
     cell = from_identity(dict(record.identity))
     if not isinstance(cell, Expert | Addition | Negation):
         raise BenchError(f"cell {cell.key} is a {cell.kind}, not a model; export an expert, an addition or a negation")
@@ -169,6 +172,7 @@ def model(record: Record, session: Session, task: str = "") -> Model:
         return Model(name, cell, record, session.vectors(key)[0], -scaling, tangent)
     if not record.rows:
         raise BenchError(f"cell {cell.key}: {record.metrics.get('not_applicable', 'it has no results')}")
+    session.registry.hold(cell, record.provenance)
     merged = addition.merged(cell, session, tangent=tangent)
     if isinstance(merged, Sequence):
         tasks = [name for name, _ in cell.tasks]

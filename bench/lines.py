@@ -1,5 +1,6 @@
 """One line of a leaderboard: one merged model (or one expert per task, or the pretrained model) over its seeds."""
 
+import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ class Line:
     recipe: str
     """tag of the lineage: lines with different tags came from different recipes or versions"""
     tasks: tuple[str, ...]
+    version: int = 1
+    """of the operator; of an expert, see `bench.grid.joint_version`"""
     name: str = ""
     reason: str = ""
     """why the operator cannot take these experts; such a line has keys and no counts"""
@@ -97,6 +100,24 @@ class Line:
             np.stack([unpack_bits(self.bits[s][task], self.counts[s][task][1]).astype(np.int8) for s in self.seeds])
             for task in self.tasks
         ]
+
+
+def name_apart(group: Sequence[Line]) -> None:
+    """Add to names that repeat what tells their lines apart. Of several versions the latest keeps the plain name."""
+    for attribute in ("options", "backbone", "protocol", "board", "version", "recipe"):
+        same = defaultdict(list)
+        for line in group:
+            same[line.name].append(line)
+        for twins in same.values():
+            values = {getattr(line, attribute) for line in twins}
+            for line in twins if len(values) > 1 else ():
+                value = getattr(line, attribute)
+                if attribute == "options":
+                    value = ",".join(f"{k}={v}" for k, v in json.loads(value).items()) or "defaults"
+                if attribute != "version":
+                    line.name += f"[{value}]"
+                elif value != max(values):
+                    line.name += f"[v{value}]"
 
 
 def difference(a: Line, b: Line) -> tuple[list[npt.NDArray[np.int8]], tuple[int, ...]] | None:

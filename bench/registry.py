@@ -3,19 +3,23 @@
 `python -m bench.registry` writes `bench/assets/catalogue.json`.
 """
 
+import ast
+import hashlib
 import importlib.util
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from bench import catalogue
 from bench.catalogue import Catalogue
-from bench.declaration import NAME
+from bench.cells import Addition, Cell, Finetune
+from bench.declaration import NAME, misdeclared, mistyped
 from bench.errors import BenchError, UnknownName
+from bench.grid import joint_version
 from methods.finetuning import FINETUNING
 from methods.finetuning.record import FineTuning
 from methods.merging import MERGING
@@ -32,6 +36,8 @@ class Registry:
 
     operators: dict[str, Operator]
     finetuning: dict[str, FineTuning]
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """{name of a method from an `--include` file: `fingerprint` of the file}"""
 
     def knows(self, name: str) -> bool:
         """Whether the operator of a name is here, whatever modifiers and space come behind it."""
@@ -43,20 +49,76 @@ class Registry:
             raise UnknownName("merging operator", name, self.operators)
         return resolve(name, self.operators)
 
+    def source(self, cell: Cell) -> str:
+        """Fingerprint of the `--include` file that a cell's operator or method is from; empty for all others."""
+        return self.sources.get(_method(cell), "")
+
+    def version(self, cell: Cell) -> int | None:
+        """The version that this code has of what a cell computes; BenchError when it does not have it at all."""
+        if isinstance(cell, Addition):
+            if not self.knows(cell.operator):
+                raise BenchError(f"{cell.label}: operator {cell.operator} is not here; give its file with --include")
+            return self.operator(cell.operator).version
+        if isinstance(cell, Finetune):
+            if cell.method not in self.finetuning:
+                raise BenchError(f"{cell.label}: method {cell.method} is not here; give its file with --include")
+            own = self.finetuning[cell.method].version
+            return joint_version(own, REGULARIZERS[cell.regularizer].version) if cell.regularizer else own
+        return getattr(type(cell), "version", None)
+
+    def hold(self, cell: Cell, provenance: Mapping[str, Any]) -> None:
+        """BenchError unless this code computes what a cell's record, with this provenance, was computed by.
+
+        A key holds a method's version, not its text: without this the old numbers of a user's file would pass for
+        those of the edited one.
+        """
+        recorded, ours = getattr(cell, "version", None), self.version(cell)
+        if recorded != ours:
+            raise BenchError(
+                f"{cell.label} was measured by version {recorded} of its method, here is version {ours}; use the bench "
+                f"that measured it, or `bench run` to measure version {ours}"
+            )
+        now, then = self.source(cell), provenance.get("source")
+        if now and then and now != then:
+            name = _method(cell)
+            old = (self.operators if isinstance(cell, Addition) else self.finetuning)[name].version
+            raise BenchError(
+                f"the file that has {name} has changed since {cell.label} was measured here; write version={old + 1} "
+                f"into its record (what was measured stays, named [v{old}]) or give it another name, and run again"
+            )
+
 
 def load(include: Iterable[str] = ()) -> Registry:
     """The registries with entry points and included files; a name that comes twice is an error."""
     operators, finetuning = dict(MERGING), dict(FINETUNING)
+    sources: dict[str, str] = {}
     for group, kind, table in (("bench.merging", Operator, operators), ("bench.finetuning", FineTuning, finetuning)):
         for point in entry_points(group=group):
             _add(table, point.load(), kind, f"entry point {point.value}")
     for path in include:
         found = [value for value in vars(_module(path)).values() if isinstance(value, Operator | FineTuning)]
-        if not found:
+        built_in = {id(method) for method in (*MERGING.values(), *FINETUNING.values())}  # imported to build upon
+        own = [method for method in found if id(method) not in built_in]
+        if not own:
             raise BenchError(f"--include {path}: no Operator or FineTuning in it; assign one at module level")
-        for method in found:
+        for method in own:
             _add(operators if isinstance(method, Operator) else finetuning, method, type(method), path)
-    return Registry(operators, finetuning)
+            sources[method.name] = fingerprint(Path(path).read_bytes())
+    return Registry(operators, finetuning, sources)
+
+
+def fingerprint(source: bytes) -> str:
+    """12 hex digits of what a Python file does: comments, blank lines and docstrings may change, nothing else."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [x for x in node.body if not (isinstance(x, ast.Expr) and isinstance(x.value, ast.Constant))]
+    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()[:12]
+
+
+def _method(cell: Cell) -> str:
+    """The operator of a cell without modifiers and space, or the method that it fine-tunes with."""
+    return re.split("[~@]", getattr(cell, "operator", "") or getattr(cell, "method", ""))[0]
 
 
 def _module(path: str) -> Any:
@@ -68,18 +130,27 @@ def _module(path: str) -> Any:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
-        raise BenchError(f"--include {path}: {type(error).__name__}: {error}; mend the file") from error
+    except ModuleNotFoundError as error:
+        raise BenchError(f"--include {path}: {error}; install it, or move what it holds into the file") from error
+    except (Exception, SystemExit) as error:
+        said = (str(error).splitlines() or [""])[0]
+        raise BenchError(f"--include {path}: {type(error).__name__}: {said}; mend the file") from error
     return module
 
 
 def _add(table: dict[str, Any], method: Any, kind: type[Operator] | type[FineTuning], where: str) -> None:
     if not isinstance(method, kind):
         raise BenchError(f"{where}: {method!r} is not a {kind.__name__}; see docs/operator.md")
-    if not NAME.fullmatch(method.name):
-        raise BenchError(f"{where}: the name {method.name!r} is not made of letters, digits, _, - and dots; rename it")
+    wrong = mistyped(method)
+    if not wrong and not NAME.fullmatch(method.name):
+        wrong = f"the name {method.name!r} is not made of letters, digits, _, - and dots; rename it"
+    if not wrong and isinstance(method, Operator):
+        wrong = misdeclared(method)
+    if wrong:
+        raise BenchError(f"{where}: {method.name}: {wrong}")
     if method.name in table and table[method.name] is not method:
-        raise BenchError(f"{where}: the name {method.name!r} is taken; rename your method")
+        built_in = method.name in MERGING or method.name in FINETUNING
+        raise BenchError(f"{where}: the name {method.name!r} is taken{' by a built-in' * built_in}; rename your method")
     table[method.name] = method
 
 

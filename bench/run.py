@@ -104,6 +104,8 @@ class Session:
         about = {**here(), "device": self.device(cell)}
         if (held := self._evaluators.get((cell.backbone, self.device(cell)))) is not None:
             about["weights"] = held.backbone.sha256
+        if source := self.registry.source(cell):
+            about["source"] = source
         if self._state is not None and self._state.resumed_at:
             wall, cpu = wall + self._state.before[0], cpu + self._state.before[1]
             about["resumed_at_step"] = self._state.resumed_at
@@ -165,6 +167,8 @@ class Session:
         if self.runtime.save_minutes:
             path = resume.folder(self.store.url) / f"{cell.key}.safetensors"
             code = " ".join(f"{name} {here()[name]}" for name in ("bench", "commit", "torch", "machine"))
+            if source := self.registry.source(cell):
+                code += f" source {source}"
             self._state = FileCheckpoint(path, every=OFFERED, seconds=60 * self.runtime.save_minutes, made_by=code)
         return self._state
 

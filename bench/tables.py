@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from bench import stats
 from bench.errors import BenchError, UnknownName
-from bench.lines import IDENTITY, Line, inapplicable
+from bench.lines import IDENTITY, Line, inapplicable, name_apart
 from bench.metrics import accuracy, mean_accuracy, normalised_accuracy
 from bench.results import UPSTREAM, needs, seconds
 
@@ -151,11 +151,11 @@ def collect(rows: pa.Table, cells: pa.Table, suite: str | None = None) -> Lines:
         suite=suite,
         tasks=tasks,
         control=control,
-        addition=_lines(addition, tasks, control, tags),
-        negation=_lines(kinds["negation"], tasks, control, tags),
-        posthoc=_lines(posthoc, tasks, control, tags),
-        experts=_lines(experts, tasks, control, tags),
-        zeroshot=_lines(zeroshot, tasks, control, tags),
+        addition=_lines(addition, tasks, control, tags, about),
+        negation=_lines(kinds["negation"], tasks, control, tags, about),
+        posthoc=_lines(posthoc, tasks, control, tags, about),
+        experts=_lines(experts, tasks, control, tags, about),
+        zeroshot=_lines(zeroshot, tasks, control, tags, about),
         inapplicable=inapplicable(about, suite, tasks),
         others=len({r["key"] for r in kinds["addition"]} - {r["key"] for r in addition}),
         cells=about,
@@ -201,13 +201,19 @@ def sweeps(rows: pa.Table, lines: Iterable[Line]) -> dict[str, dict[float, float
 
 
 def _lines(
-    rows: Iterable[Mapping[str, Any]], tasks: tuple[str, ...], control: str, tags: Mapping[str, list[str]]
+    rows: Iterable[Mapping[str, Any]],
+    tasks: tuple[str, ...],
+    control: str,
+    tags: Mapping[str, list[str]],
+    about: Mapping[str, Any],
 ) -> list[Line]:
     grouped: dict[tuple[str, ...], Line] = {}
     for row in rows:
         identity = {name: row[name] for name in IDENTITY}
+        version = about.get(row["key"], {}).get("identity", {}).get("version", 1)
         for tag in tags[row["key"]]:
-            line = grouped.setdefault((*identity.values(), tag), Line(recipe=tag, tasks=tasks, **identity))
+            of_tag = {"recipe": tag, "version": version, "tasks": tasks}
+            line = grouped.setdefault((*identity.values(), tag), Line(**of_tag, **identity))
             _put(line, row, control)
     return [grouped[g] for g in sorted(grouped) if grouped[g].counts]
 
@@ -269,17 +275,7 @@ def _name(lines: Lines) -> None:
         for line in group:
             known = {"zeroshot": "zero-shot", "expert": f"{line.finetuning}/expert"}
             line.name = known.get(line.kind, "/".join(filter(None, (line.finetuning, line.operator))))
-        for attribute in ("options", "backbone", "protocol", "board", "recipe"):
-            same = defaultdict(list)
-            for line in group:
-                same[line.name].append(line)
-            for twins in same.values():
-                if len({getattr(line, attribute) for line in twins}) > 1:
-                    for line in twins:
-                        value = getattr(line, attribute)
-                        if attribute == "options":
-                            value = ",".join(f"{k}={v}" for k, v in json.loads(value).items()) or "defaults"
-                        line.name += f"[{value}]"
+        name_apart(group)
 
 
 def _parse(cells: pa.Table) -> dict[str, dict[str, Any]]:

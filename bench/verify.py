@@ -18,15 +18,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bench import preflight, results, suites, tables
-from bench.cells import KEY, Addition, Cell, Expert, Finetune, Imported, from_identity
+from bench.cells import KEY, Cell, Expert, Finetune, Imported, from_identity
 from bench.errors import BenchError, Unwritable, shown
-from bench.grid import joint_version
 from bench.records import Record, unpack_bits
 from bench.registry import Registry
 from bench.run import Session
 from bench.runtime import Runtime
 from bench.store import Store
-from methods.regularizers import REGULARIZERS
 
 MADE_WITH = ("torch", "machine", "device", "commit")
 """What of a record's provenance is shown when a cell comes out different."""
@@ -250,31 +248,12 @@ def _images(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[int, str]:
 
 
 def _cell(record: Record, registry: Registry) -> Cell:
-    """The cell of a record, once its name and its version are known to be those of this code."""
+    """The cell of a record, once what it computes is known to be here as it was measured."""
     cell = from_identity(dict(record.identity))
     if cell.key != record.key:
         raise BenchError(f"record {record.key} holds the identity of {cell.key}; delete it and run again")
-    recorded, ours = getattr(cell, "version", None), _version(cell, registry)
-    if recorded != ours:
-        raise BenchError(
-            f"{cell.label} was measured by version {recorded} of its method, here is version {ours}; "
-            "verify with the bench that measured it, or `bench run` to measure version " + str(ours)
-        )
+    registry.hold(cell, record.provenance)
     return cell
-
-
-def _version(cell: Cell, registry: Registry) -> int | None:
-    """The version that this code has of what the cell computes; BenchError when it does not have it at all."""
-    if isinstance(cell, Addition):
-        if not registry.knows(cell.operator):
-            raise BenchError(f"{cell.label}: operator {cell.operator} is not here; give its file with --include")
-        return registry.operator(cell.operator).version
-    if isinstance(cell, Finetune):
-        if cell.method not in registry.finetuning:
-            raise BenchError(f"{cell.label}: method {cell.method} is not here; give its file with --include")
-        own = registry.finetuning[cell.method].version
-        return joint_version(own, REGULARIZERS[cell.regularizer].version) if cell.regularizer else own
-    return getattr(type(cell), "version", None)
 
 
 def _present(

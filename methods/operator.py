@@ -17,6 +17,8 @@ from methods.vectors import TaskVector, Vectors, check, result_dtype, upcast
 
 Board = Literal["data-free", "calibration", "unlabelled-test", "task-id"]
 Cost = Literal["elementwise", "global", "spectral", "iterative"]
+Need = Literal["factors", "grams", "grams_of", "fisher", "entropy"]
+"""Inputs beside task vectors that the harness knows how to supply; `bench/supply.py` says what each is."""
 
 
 def steps(last: float, step: float) -> tuple[float, ...]:

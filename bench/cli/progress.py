@@ -18,6 +18,7 @@ from bench.cli.options import (
     SeedsOption,
     StoreOption,
     SuiteOption,
+    absolute,
     catalogue,
     print_json,
     print_table,
@@ -52,9 +53,10 @@ def plan(
     """
     from bench import preflight, suites
     from bench.cli.calibrate import estimates, lines
-    from bench.cli.summary import by_kind, done_in
+    from bench.cli.summary import by_kind, done_in, hold
 
     chosen = select(grid, suite, seeds, methods, operators, backbones, include, store, recipe)
+    hold(chosen.cells, store, absolute(include))
     kinds = by_kind(chosen.cells, store)
     missing = preflight.missing(suites.load(chosen.suite), chosen.cells)
     costs = estimates(chosen.cells, catalogue(include), done_in(store))

@@ -166,10 +166,11 @@ def execute(
 
     from bench import costs, driver, preflight, suites
     from bench.cli.data import decode_missing, same_rows
-    from bench.cli.summary import done_in
+    from bench.cli.summary import done_in, hold
     from bench.progress import Progress
     from bench.store import Store
 
+    hold(cells, where, include)
     finished = done_in(where)
     needed = [cell for cell in cells if cell.key not in finished]
     for name in sorted({cell.suite for cell in needed}):

@@ -45,6 +45,18 @@ def done_in(where: str) -> set[str]:
     return store.done() if store else set()
 
 
+def hold(cells: Iterable[Cell], where: str, include: tuple[str, ...]) -> None:
+    """BenchError when an `--include` file has changed since a finished cell of the plan was measured with it."""
+    if not include or not (store := _opened(where)):
+        return
+    from bench import registry
+
+    known, done = registry.load(include), store.done()
+    own = {cell.key: cell for cell in cells if cell.key in done and known.source(cell)}
+    for record in store.read_all(own):
+        known.hold(own[record.key], record.provenance)
+
+
 def _opened(where: str) -> Store | None:
     try:
         return Store(where, create=False)

@@ -1,12 +1,14 @@
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from bench import catalogue, registry
+from bench import catalogue, contract, registry
 from bench.errors import BenchError, UnknownName
 from methods.finetuning import FINETUNING
 from methods.merging import MERGING
+from methods.operator import Need
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -52,16 +54,63 @@ def test_compositions() -> None:
     ("text", "says"),
     [
         ("x = 1", "no Operator or FineTuning in it"),
-        ("import nonsense_module", "ModuleNotFoundError: No module named 'nonsense_module'; mend the file"),
-        ("from methods.operator import Operator\nOPERATOR = Operator('ties', print)", "the name 'ties' is taken"),
+        ("import nonsense_module", "No module named 'nonsense_module'; install it, or move what it holds"),
+        ("def f(:", "SyntaxError: invalid syntax"),
+        ("raise SystemExit(3)", "SystemExit: 3; mend the file"),
+        ("raise ValueError('one\\ntwo')", "ValueError: one; mend the file"),
+        ("from methods.merging.ties import OPERATOR", "no Operator or FineTuning in it"),
+        ("OPERATOR = Operator('ties', print)", "the name 'ties' is taken by a built-in; rename your method"),
+        ("A, B = Operator('mine', print), Operator('mine', print)", "the name 'mine' is taken; rename your method"),
+        ("A = Operator(3, print)", "3: its name is 3, not text"),
+        ("A = Operator('my op', print)", "'my op' is not made of letters, digits, _, - and dots; rename it"),
+        ("A = Operator('mine', 'print')", "mine: its function is 'print', not a function"),
+        ("A = Operator('mine', dict)", "mine: its function is the class dict, not a function"),
+        ("A = Operator('mine', print, grid={'k': 3})", "mine: its grid is {'k': 3}, not a dict of tuples such as"),
+        ("A = Operator('mine', print, grid={'k': 'ab'})", "mine: its grid is {'k': 'ab'}, not a dict of tuples"),
+        ("A = Operator('mine', print, coefficients=1.0)", "mine: its coefficients is 1.0, not a tuple of numbers"),
+        ("A = Operator('mine', print, coefficients='MEANS')", "its coefficients is 'MEANS', not a tuple of numbers"),
+        ("A = Operator('mine', print, board='free')", "its board is 'free', not one of 'data-free', 'calibration'"),
+        ("A = Operator('mine', print, needs='factors')", "its needs is 'factors', not a tuple of some of factors"),
+        ("A = Operator('mine', print, needs=('images',))", "not a tuple of some of factors, grams, grams_of, fisher"),
+        ("A = Operator('mine', print, version='2')", "mine: its version is '2', not a whole number of at least 1"),
+        ("A = Operator('mine', print, unlawful={'order'})", "mine: its unlawful is {'order'}, not a dict"),
+        ("def f(v, *, k): 0\nA = Operator('mine', f)", "mine: the function asks for 'k', which is no option"),
+        ("def f(): 0\nA = Operator('mine', f)", "mine: its function takes no task vectors"),
+        ("A = FineTuning('mine', 'Mine', '', start=None)", "mine: its start is None, not a function"),
     ],
 )
 def test_a_bad_plugin_is_one_line(tmp_path: Path, text: str, says: str) -> None:
     path = tmp_path / "mine.py"
-    path.write_text(text)
-    with pytest.raises(BenchError, match=says) as caught:
+    head = "from methods.finetuning.record import FineTuning\nfrom methods.operator import Operator\n"
+    path.write_text(head + text)
+    with pytest.raises(BenchError, match=re.escape(says)) as caught:
         registry.load([str(path)])
     assert "\n" not in str(caught.value)
+
+
+MINE = """
+\"\"\"What it does.\"\"\"
+from methods.operator import Operator
+
+def merge(vectors):
+    \"\"\"The first.\"\"\"
+    return dict(vectors[0])  # as it is
+
+OPERATOR = Operator("mine", merge)
+"""
+
+
+def test_the_fingerprint_of_a_file_is_what_it_does() -> None:
+    ours = registry.fingerprint(MINE.encode())
+    for other in (MINE.replace("# as", "# just as"), MINE.replace("The first", "It"), MINE.replace("\n\n", "\n\n\n\n")):
+        assert other != MINE
+        assert registry.fingerprint(other.encode()) == ours
+    for other in (MINE.replace("[0]", "[1]"), MINE.replace("merge)", "merge, coefficients=(0.5,))")):
+        assert registry.fingerprint(other.encode()) != ours
+
+
+def test_the_inputs_that_a_record_may_need_are_those_that_are_supplied() -> None:
+    assert set(get_args(Need)) == set(contract.NEEDS)
 
 
 def test_names_carry_the_nearest() -> None:

@@ -12,6 +12,7 @@ import pytest
 from bench import grid, suites
 from bench.catalogue import with_plugins
 from bench.cells import Addition, Finetune
+from bench.cli.app import call
 from bench.run import Session
 from bench.runtime import Runtime
 from bench.store import Store
@@ -74,6 +75,27 @@ def test_a_cell_that_raises_or_returns_nan_is_a_failure_and_the_next_one_runs(st
     assert kept[boom.key]["error"] == outcomes[1].error == "RuntimeError: planted"
     assert 'raise RuntimeError("planted' in kept[boom.key]["traceback"]
     assert kept[boom.key]["identity"] == boom.identity
+
+
+def test_results_of_an_edited_file_do_not_pass_for_those_of_the_new_text(store, tmp_path, capsys):
+    path = tmp_path / "mine.py"
+    path.write_text(WRONG.replace('float("nan")', "0.5"))
+    (cell,) = merges(str(path), "nan")
+    assert Session(Runtime(str(store), include=(str(path),))).attempt(cell).status == "done"
+    plan = ["plan", "--methods", "nonlinear", "--operators", "nan", "--include", str(path), "--store", str(store)]
+    assert call(plan) == 0
+    path.write_text(path.read_text().replace("NAN, BOOM", "# a comment\nNAN, BOOM"))
+    assert call(plan) == 0
+    path.write_text(path.read_text().replace("0.5", "0.25"))
+    capsys.readouterr()
+    for words in (plan, ["run", "--local", *plan[1:]], ["verify", "nonlinear/nan", *plan[5:]]):
+        assert call(words) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert "the file that has nan has changed since nonlinear/nan seed 0 was measured here; write version=2" in err
+    path.write_text(path.read_text().replace("title=name,", "title=name, version=2,"))
+    assert call([*plan, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["kinds"]["addition"]["pending"] == 1
 
 
 def test_a_loss_that_is_nan_is_a_failure(store, wrong):

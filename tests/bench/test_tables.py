@@ -10,7 +10,7 @@ from samples import METHODS, OPERATORS, TASKS, Synthetic
 from bench import tables
 from bench.errors import BenchError, UnknownName
 from bench.lines import difference
-from bench.records import CELLS, SCHEMA
+from bench.records import CELLS, SCHEMA, Record
 
 
 def lines_of(sample, **kwargs):
@@ -106,6 +106,16 @@ def test_options_are_named_only_where_two_lines_would_share_a_name():
     experts = [r.key for r in sample.records if r.key.startswith("expert")]
     sample.addition("att", "ties", 0, experts, 0.6, options=json.dumps({"density": 0.1}))
     assert [line.name for line in lines_of(sample).addition] == ["att/ties[density=0.1]", "att/ties[defaults]"]
+
+
+def test_of_several_versions_of_an_operator_the_latest_keeps_the_plain_name():
+    sample = Synthetic(seeds=(0,), methods=("att",), operators=("ties",))
+    (record,) = (r for r in sample.records if r.key == "addition-att-ties-0")
+    for version in (2, 3):
+        rows = tuple(dict(row, key=f"later {version}") for row in record.rows)
+        sample.records.append(Record(f"later {version}", record.identity | {"version": version}, rows, {}, {}))
+    lines = lines_of(sample).addition
+    assert {line.name: line.version for line in lines} == {"att/ties[v1]": 1, "att/ties[v2]": 2, "att/ties": 3}
 
 
 def test_results_of_two_recipes_never_share_a_line():
