@@ -32,14 +32,6 @@ def said(capsys, *words):
     return code, out, err
 
 
-def one_line(capsys, *words):
-    code, out, err = said(capsys, *words)
-    assert code == 2
-    assert out == ""
-    assert err.count("\n") == 1
-    return err.rstrip()
-
-
 @pytest.mark.parametrize(
     ("words", "line"),
     [
@@ -69,22 +61,22 @@ def one_line(capsys, *words):
         ),
     ],
 )
-def test_wrong_usage_is_one_line(capsys, words, line):
-    assert one_line(capsys, *words).startswith(line)
+def test_wrong_usage_is_one_line(refused, words, line):
+    assert refused(*words).startswith(line)
 
 
-def test_a_store_of_another_version(capsys):
+def test_a_store_of_another_version(refused):
     Store("store")
     Path("store/bench-store.json").write_text('{"format": "bench-store", "version": 99}')
     expected = "store store has version 99, this bench reads version 1; use the bench that wrote it"
-    assert expected in one_line(capsys, "status")
-    assert expected in one_line(capsys, "run", "--local")
+    assert expected in refused("status")
+    assert expected in refused("run", "--local")
 
 
-def test_a_folder_that_is_no_store(capsys):
+def test_a_folder_that_is_no_store(refused):
     Path("store").mkdir()
     Path("store/thesis.tex").write_text("precious")
-    assert "is neither empty nor a store" in one_line(capsys, "run", "--local")
+    assert "is neither empty nor a store" in refused("run", "--local")
     assert [p.name for p in Path("store").iterdir()] == ["thesis.tex"]
 
 
@@ -221,8 +213,8 @@ def test_reading_verbs_import_neither_torch_nor_ray(tmp_path):
         assert done.returncode == 0, (words, done.stderr)
 
 
-def test_keys_in_a_url_are_not_printed(capsys):
-    line = one_line(capsys, "status", "--store", "s3://me:secret@127.0.0.1:1/x?scheme=http&region=us-east-1")
+def test_keys_in_a_url_are_not_printed(refused):
+    line = refused("status", "--store", "s3://me:secret@127.0.0.1:1/x?scheme=http&region=us-east-1")
     assert "secret" not in line
 
 

@@ -8,15 +8,13 @@ from pathlib import Path
 import clusters
 import pytest
 import yaml
-from test_faults import contents
-from test_store_s3 import server
+from stores import bucket_url, contents
 
 from bench.cli.app import call
 from bench.store import Store
 
 DOCS = clusters.ROOT / "docs"
 PATIENCE = 1800
-__all__ = ["server"]
 
 
 def bench(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
@@ -29,16 +27,10 @@ def bench(*arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]
 @pytest.mark.slow
 @pytest.mark.timeout(2 * PATIENCE)
 def test_two_nodes_with_a_token_and_a_store_behind_s3_leave_what_a_local_run_leaves(
-    tmp_path: Path, server: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, server: str
 ) -> None:
     """Without the token nobody gets in; with it the run finishes, record for record equal to `--local`."""
-    import pyarrow.fs as pafs
-
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    where = f"endpoint_override={server.replace(':', '%3A')}&scheme=http&region=us-east-1&allow_bucket_creation=true"
-    fs, _ = pafs.FileSystem.from_uri(f"s3://key:secret@cluster?{where}")
-    fs.create_dir("cluster")
-    shared = f"s3://key:secret@cluster/runs/first?{where}"
+    shared = bucket_url(server, "cluster")
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "5f" * 32}
     run = ("run", "--grid", "smoke", "--methods", "nonlinear")
     local = bench(*run, "--local", "--store", str(tmp_path / "local"))

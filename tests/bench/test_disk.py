@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from stores import contents
 
 from bench import garbage, results
 from bench.cli.app import call
@@ -68,10 +69,7 @@ def test_a_full_disk_ends_the_run_in_a_line_and_the_same_command_finishes(disk, 
     quiet = tmp_path / "quiet"
     code, err = bench(*GRID, str(quiet), "--local")
     assert code == 0, err
-    other = Store(quiet)
-    assert {r.key: (r.rows, r.metrics) for r in store.read_all()} == {
-        r.key: (r.rows, r.metrics) for r in other.read_all()
-    }
+    assert contents(store) == contents(Store(quiet))
 
 
 def test_a_read_only_store_is_read_and_refuses_a_run_in_a_line(disk, measured, capsys):

@@ -19,6 +19,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from stores import contents
 
 from bench.store import Store
 
@@ -103,14 +104,6 @@ def nodes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Nodes]:
     yield running
     running.close()
     shutil.rmtree(scratch, ignore_errors=True)
-
-
-def contents(store: Store) -> dict[str, tuple[object, ...]]:
-    """All of every record but its provenance, and every task vector's bytes."""
-    return {
-        r.key: (r.identity, r.rows, r.metrics, store.read_vector(r.key) if store.has_vector(r.key) else b"")
-        for r in store.read_all()
-    }
 
 
 def schedule(kills: int) -> list[tuple[str, bool, float]]:

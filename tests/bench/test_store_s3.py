@@ -1,15 +1,13 @@
 """The store behind a real S3 protocol server on loopback: the same guarantees as on a disk."""
 
 import json
-import logging
-import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import fakes
 import pyarrow.fs as pafs
 import pytest
+from stores import bucket_url
 
 from bench import driver, garbage, heartbeat, parts, results, resume
 from bench.cli import summary
@@ -20,29 +18,11 @@ from bench.records import Record
 from bench.store import Store
 from bench.verify import Recorded, verify
 
-moto = pytest.importorskip("moto.server", reason="moto[s3,server] is a development dependency")
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """The endpoint, HOST:PORT, of a fresh server."""
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    os.environ["AWS_EC2_METADATA_DISABLED"] = "true"
-    running = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    running.start()
-    host, port = running.get_host_and_port()
-    yield f"{host}:{port}"
-    running.stop()
-
 
 @pytest.fixture
 def url(server: str, request: pytest.FixtureRequest) -> str:
-    """A bucket of its own for each test, as the URL that users give to --store."""
-    bucket = request.node.name.replace("_", "-").lower()[:60]
-    where = f"endpoint_override={server.replace(':', '%3A')}&scheme=http&region=us-east-1&allow_bucket_creation=true"
-    fs, _ = pafs.FileSystem.from_uri(f"s3://key:secret@{bucket}?{where}")
-    fs.create_dir(bucket)
-    return f"s3://key:secret@{bucket}/runs/first?{where}"
+    """A bucket of its own for each test."""
+    return bucket_url(server, request.node.name.replace("_", "-").lower()[:60])
 
 
 def record(key: str, **metrics: float) -> Record:
