@@ -24,15 +24,16 @@ export RAY_AUTH_TOKEN="$(openssl rand -hex 32)"  # only processes of this job kn
 port=$((20000 + SLURM_JOB_ID % 20000))
 mapfile -t hosts < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
 head="${{hosts[0]}}"
-address="$(srun --nodes=1 --ntasks=1 -w "$head" hostname --ip-address | awk '{{print $1}}'):$port"
+ip="$(srun --nodes=1 --ntasks=1 -w "$head" hostname --ip-address | awk '{{print $1}}')"
+address="$ip:$port"
+export SRUN_CPUS_PER_TASK={cpus}  # since Slurm 22.05 srun does not take it from the job, and would bind Ray to one core
 
 srun --nodes=1 --ntasks=1 -w "$head" \\
-    ray start --head --port="$port" --num-cpus={cpus}{gpus} --include-dashboard=false --block &
-sleep 20
-if [ "$SLURM_NNODES" -gt 1 ]; then
+    ray start --head --node-ip-address="$ip" --port="$port" --num-cpus={cpus}{gpus} --include-dashboard=false --block &
+for _ in {{1..60}}; do ray status --address "$address" > /dev/null 2>&1 && break; sleep 5; done
+if [ "$SLURM_NNODES" -gt 1 ]; then  # nodes that come later than the run are used when they come
     srun --nodes=$((SLURM_NNODES - 1)) --ntasks=$((SLURM_NNODES - 1)) --exclude="$head" \\
         ray start --address="$address" --num-cpus={cpus}{gpus} --block &
-    sleep 20
 fi
 
 # Two minutes before the time limit Slurm sends TERM: finished cells are kept, the next job goes on from there.

@@ -185,6 +185,9 @@ def _tune(
             storage_path=str(scratch / "tune"),
             verbose=0,
             callbacks=[trials.Watch()],
+            # By default Tune has a worker save something to `storage_path` after each cell, which is on this machine:
+            # on every other node that fails, and the worker with it.
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             failure_config=tune.FailureConfig(max_failures=ATTEMPTS),
         ),
     )

@@ -192,7 +192,10 @@ def lost(key: str, error: str, traceback: str = "") -> None:
 
 
 class CellTrial(tune.Trainable):
-    """Runs cells in a worker process. Ray keeps the process, and with it the session, from one cell to the next."""
+    """Runs cells in a worker process. Ray keeps the process, and with it the session, from one cell to the next.
+
+    It has no `save_checkpoint`: a cell that is cut short goes on from the store.
+    """
 
     def setup(
         self,
@@ -227,9 +230,3 @@ class CellTrial(tune.Trainable):
             "done": True, "status": outcome.status, "seconds": outcome.seconds, "error": outcome.error,
             "headline": json.dumps(dict(outcome.headline)),  # Tune flattens nested values
         }  # fmt: skip
-
-    def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Nothing: a cell that is cut short starts again."""
-
-    def load_checkpoint(self, checkpoint: Any) -> None:
-        """Nothing to load."""

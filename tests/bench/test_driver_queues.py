@@ -13,6 +13,7 @@ from bench.driver import Workers, resources
 from bench.driver.common import Common
 from bench.errors import BenchError
 from bench.progress import Progress
+from bench.schedule import Schedule
 from bench.store import Store
 
 CUDA = Workers(device="cuda", gpu_fraction=0.25)
@@ -88,12 +89,24 @@ def go(store, address, monkeypatch, **settings):
     return state
 
 
+def kept_scratch(tmp_path, monkeypatch):
+    """A scratch folder that can be looked at after the run."""
+    from bench.driver import ray_tune
+
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(ray_tune, "_scratch", lambda: scratch)
+    monkeypatch.setattr(ray_tune.shutil, "rmtree", lambda *_, **__: None)
+    return scratch
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_cells_that_run_no_model_see_no_gpu_and_workers_stay_warm(address, tmp_path, monkeypatch):
     """A folder named from here means the same folder to nodes that were started elsewhere."""
     monkeypatch.chdir(tmp_path)
     store = Store("store")
+    scratch = kept_scratch(tmp_path, monkeypatch)
     state = go(store, address, monkeypatch, device="cuda", gpu_fraction=0.5)
     assert not state.failed
     seen = {record.key: record.metrics for record in store.read_all()}
@@ -105,6 +118,8 @@ def test_cells_that_run_no_model_see_no_gpu_and_workers_stay_warm(address, tmp_p
     assert len(by_need[True]["0"]) == 9
     assert len(set(by_need[True]["0"])) <= 4, "two workers share nine cells; one may be lost where cells wait"
     assert not set(by_need[True]["0"]) & set(by_need[False][""])
+    assert (scratch / "tune").is_dir()
+    assert not list(scratch.rglob("checkpoint*")), "the driver's scratch folder is no folder of other machines"
 
 
 @pytest.mark.slow
@@ -114,3 +129,27 @@ def test_a_node_with_other_code_ends_the_run_in_one_line(address, tmp_path, monk
     with pytest.raises(BenchError, match=r"^node \S+ has code \w{12} \(driver: feed\); install the same on every node"):
         go(Store(tmp_path / "store"), address, monkeypatch)
     assert Store(tmp_path / "store").done() == set()
+
+
+@pytest.mark.slow
+def test_room_follows_the_cluster():
+    """As many again as fit wait with Tune; a cluster without GPUs is asked for one all the same."""
+    from bench.driver import trials
+
+    state = Schedule(fakes.with_geometry())
+    run = trials.Active(state, None, Progress(state, quiet=True), Workers(device="cuda", gpu_fraction=0.5))
+    run.fit({"CPU": 4.0, "GPU": 1.0})
+    assert run.room == {True: 4, False: 4}
+    assert run.progress.workers == 2
+    first = [run.take().kind for _ in range(4)]
+    assert first == ["zeroshot", "expert", "expert", "expert"]
+    assert run.take() is None
+    run.fit({"CPU": 8.0, "GPU": 3.0})
+    assert run.room == {True: 12, False: 4}
+    assert run.take().kind == "expert"
+    run.fit({})
+    assert run.room == {True: 2, False: 2}
+    assert run.take() is None
+    run.workers = Workers(3, address="auto")
+    run.fit({"CPU": 8.0})
+    assert run.room == {None: 3}, "on a cluster of others, --workers is the limit"

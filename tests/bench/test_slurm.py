@@ -49,7 +49,8 @@ def test_it_runs_on_a_cluster_made_of_stand_ins(tmp_path):
         "scontrol": "echo node1; echo node2",
         "hostname": "echo 10.0.0.1 10.0.0.2",
         "srun": 'while [[ "$1" == -* ]]; do if [ "$1" = -w ]; then shift; fi; shift; done; exec "$@"',
-        "ray": f'echo "ray $*" >> {log}',
+        "ray": f"""echo "ray $* cores=${{SRUN_CPUS_PER_TASK:-1}}" >> {log}
+            [ "$1 $(grep -c status {log})" != "status 1" ]  # the head does not answer at once""",
         "bench": f'echo "bench $* auth=$RAY_AUTH_MODE" >> {log}; exit 1',
         "openssl": "echo secret",
         "sleep": "exit 0",
@@ -69,6 +70,8 @@ def test_it_runs_on_a_cluster_made_of_stand_ins(tmp_path):
     done = subprocess.run(["bash"], input=text, text=True, cwd=tmp_path, env=env, capture_output=True, timeout=60)
     assert done.returncode == 1, done.stderr  # the exit code of `bench run`
     lines = log.read_text().splitlines()
-    assert "ray start --head --port=20007 --num-cpus=8 --include-dashboard=false --block" in lines
-    assert "ray start --address=10.0.0.1:20007 --num-cpus=8 --block" in lines
+    head = "ray start --head --node-ip-address=10.0.0.1 --port=20007 --num-cpus=8 --include-dashboard=false --block"
+    assert f"{head} cores=8" in lines
+    assert "ray start --address=10.0.0.1:20007 --num-cpus=8 --block cores=8" in lines
+    assert sum(line.startswith("ray status --address 10.0.0.1:20007") for line in lines) == 2, "until the head answers"
     assert "bench run --grid smoke --address 10.0.0.1:20007 auth=token" in lines
