@@ -16,9 +16,9 @@ RESULTS = Path(__file__).parent / "results"
 Work = Callable[[], object]
 
 
-def peak_flops() -> float:
-    """Floating-point operations a second of a 1024-cubed float32 product, the best of twelve."""
-    x, y = torch.randn(1024, 1024), torch.randn(1024, 1024)
+def peak_flops(dtype: torch.dtype = torch.float32) -> float:
+    """Floating-point operations a second of a 1024-cubed product, the best of twelve."""
+    x, y = torch.randn(1024, 1024, dtype=dtype), torch.randn(1024, 1024, dtype=dtype)
     return 2 * 1024**3 / min(seconds(lambda: x @ y) for _ in range(12))
 
 

@@ -1,4 +1,4 @@
-"""Merging operators: time and memory against plain references (and mergekit where installed), as ratios of one run.
+"""Merging operators: time and memory against plain references and installed peers, as ratios of one run.
 
     python -m benchmarks.merging [--layers 2] [--spectral-width 512] [--only ties,dare]    4 minutes on one core, no GPU
 
@@ -7,9 +7,11 @@ block of `--spectral-width` (768 is the real one and takes twice as long as all 
 Reference and operator take turns; times are process-CPU seconds, `times_faster` is the median over the rounds of
 reference / operator. `extra_models` is the growth of resident memory while merging, the result included, in units of
 one model (Linux only). `difference` is the relative L2 distance of the two results, to show that the same thing was
-computed (null where it is not: random operators, and mergekit's, which rescale and rank otherwise).
-Floors, measured in the same run: reading every byte once; for spectral operators the eigendecompositions that their
-formula asks for, on the smaller side (`wudi` iterates and has none).
+computed (null for random operators). Peers: `benchmarks/_peers.py`.
+Floors: the time of reading every byte once, measured in the same run; for spectral operators the operations of the
+decompositions that their formula asks for, at the peak of a float64 product measured in the same run: m^2 n for the
+Gram matrix of m x n (m <= n) by symmetry, 14/3 m^3 for its eigenvectors (reduction to tridiagonal form 4/3, divide and
+conquer 4/3, transforming back 2). `wudi` iterates and has no floor.
 """
 
 import argparse
@@ -19,13 +21,15 @@ import platform
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
-from torch import Tensor
 
+from benchmarks import _machine as machine
+from benchmarks._peers import agree, peers
 from benchmarks._references import ELEMENTWISE, SPECTRAL
 from methods.linalg import SvdCache
 from methods.merging import MERGING
@@ -35,10 +39,12 @@ RESULTS = Path(__file__).parent / "results" / "merging.json"
 TASKS, WIDTH = 8, 768
 WUDI_STEPS = 5  # of 300, for both sides: cost is linear in steps
 DECOMPOSITIONS = {
-    "tsv_m": TASKS + 2, "iso_c": 1, "iso_cts": TASKS + 3, "cart": TASKS, "star": TASKS, "dc_merge": TASKS + 2,
+    "tsv_m": (TASKS, 2), "iso_c": (1, 0), "iso_cts": (TASKS + 1, 2), "cart": (TASKS, 0), "star": (TASKS, 0),
+    "dc_merge": (TASKS, 2),
 }  # fmt: skip
-"""Eigendecompositions of a Gram matrix that an operator's formula asks for, for each matrix."""
+"""What an operator's formula decomposes for each m x n parameter: so many m x n matrices, so many m x m ones."""
 SHARING = ("tsv_m", "star", "dc_merge", "iso_c", "iso_cts")  # what decomposes the same matrices
+SHARED = (2 * TASKS + 1, 4)  # the tasks, their sum, remainders of iso_cts; two polar factors, two more of iso_cts
 
 
 def shapes(layers: int, width: int, outside: bool) -> dict[str, tuple[int, ...]]:
@@ -112,30 +118,42 @@ def difference(left: Any, right: Any) -> float:
     return (gap / size) ** 0.5
 
 
-def compare(name: str, experts: list[TaskVector], reference: Callable[..., Any], rounds: int) -> dict[str, Any]:
-    """One row: the operator at its defaults against a reference."""
-    operator = MERGING[name]
-    options = {"iterations": WUDI_STEPS} if name == "wudi" else {}
+def compare(
+    experts: list[TaskVector],
+    ours: Callable[[list[TaskVector]], Any],
+    theirs: Callable[[list[TaskVector]], Any],
+    rounds: int,
+    random: bool,
+) -> dict[str, Any]:
+    """One row: two ways of merging the same experts, in turns."""
     model = sum(x.numel() * x.element_size() for x in experts[0].values())
-    ours, theirs, memory, other = [], [], [], []
+    mine, other, memory, other_memory = [], [], [], []
     gap = None
     for _ in range(rounds):
-        seconds, peak, result = measure(lambda: operator.merge(experts, **options))
-        other_seconds, other_peak, expected = measure(lambda: reference(experts, **options))
-        ours.append(seconds)
-        theirs.append(other_seconds)
+        seconds, peak, result = measure(lambda: ours(experts))
+        other_seconds, other_peak, expected = measure(lambda: theirs(experts))
+        mine.append(seconds)
+        other.append(other_seconds)
         memory.append(peak)
-        other.append(other_peak)
-        gap = None if operator.random else difference(result, expected)
+        other_memory.append(other_peak)
+        gap = None if random else difference(result, expected)
         del result, expected
     return {
-        "seconds": round(median(ours), 4),
-        "reference_seconds": round(median(theirs), 4),
-        "times_faster": round(median(b / a for a, b in zip(ours, theirs, strict=True)), 2),
+        "seconds": round(median(mine), 4),
+        "reference_seconds": round(median(other), 4),
+        "times_faster": round(median(b / a for a, b in zip(mine, other, strict=True)), 2),
         "extra_models": largest(memory, model),
-        "reference_extra_models": largest(other, model),
+        "reference_extra_models": largest(other_memory, model),
         "difference": gap,
     }
+
+
+def plain(name: str, experts: list[TaskVector], reference: Callable[..., Any], rounds: int) -> dict[str, Any]:
+    """One row: an operator at its defaults against a plain reference."""
+    operator = MERGING[name]
+    options: dict[str, Any] = {"iterations": WUDI_STEPS} if name == "wudi" else {}
+    ours, theirs = partial(operator.merge, **options), partial(reference, **options)
+    return compare(experts, ours, theirs, rounds, operator.random)
 
 
 def largest(peaks: list[int | None], model: int) -> float | None:
@@ -144,14 +162,14 @@ def largest(peaks: list[int | None], model: int) -> float | None:
     return round(max(known) / model, 2) if known else None
 
 
-def decompositions(block: dict[str, tuple[int, ...]]) -> float:
-    """Seconds of one float64 eigendecomposition for each matrix of a block, on the smaller side."""
-    total = 0.0
-    for shape in block.values():
+def spectral_floor(layout: dict[str, tuple[int, ...]], matrices: tuple[int, int], peak: float) -> float:
+    """Seconds that so many decompositions (see DECOMPOSITIONS) of every matrix take at `peak` operations a second."""
+    flops = 0.0
+    for shape in layout.values():
         if len(shape) == 2:
-            x = torch.randn(min(shape), min(shape), dtype=torch.float64)
-            total += measure(lambda x=x: torch.linalg.eigh(x @ x.T) and None)[0]  # type: ignore[misc]
-    return total
+            m, n = sorted(shape)
+            flops += matrices[0] * m * m * n + matrices[1] * m**3 + sum(matrices) * 14 / 3 * m**3
+    return flops / peak
 
 
 def floor(row: dict[str, Any], seconds: float) -> dict[str, Any]:
@@ -164,6 +182,7 @@ def sharing(experts: list[TaskVector], reference: dict[str, Callable[..., Any]])
     cache = SvdCache()
     ours, _, _ = measure(lambda: [MERGING[name].merge(experts, cache=cache) for name in SHARING] and None)
     again, _, _ = measure(lambda: [MERGING[name].merge(experts, cache=cache) for name in SHARING] and None)
+    alone, _, _ = measure(lambda: [MERGING[name].merge(experts) for name in SHARING] and None)
     theirs, _, _ = measure(lambda: [reference[name](experts) for name in SHARING] and None)
     return {
         "operators": list(SHARING),
@@ -172,38 +191,7 @@ def sharing(experts: list[TaskVector], reference: dict[str, Callable[..., Any]])
         "reference_seconds": round(theirs, 3),
         "times_faster": round(theirs / ours, 2),
         "times_faster_with_filled_cache": round(theirs / again, 2),
-    }
-
-
-def mergekit() -> dict[str, Callable[..., Any]]:
-    """mergekit's own sparsifiers and Karcher mean as references, where it is installed."""
-    try:
-        from mergekit.merge_methods.karcher import karcher_merge_tensors
-        from mergekit.sparsify import RescaleNorm, SparsificationMethod, sparsify
-    except ImportError:
-        return {}
-
-    def summed(method: str, **options: Any) -> Callable[[list[TaskVector]], TaskVector]:
-        def merge(experts: list[TaskVector]) -> TaskVector:
-            out: dict[str, Tensor] = {name: torch.zeros_like(x) for name, x in experts[0].items()}
-            for expert in experts:
-                for name, x in expert.items():
-                    out[name] += sparsify(
-                        x, method=SparsificationMethod(method), rescale_norm=RescaleNorm.l1, **options
-                    )
-            return out
-
-        return merge
-
-    def karcher(experts: list[TaskVector]) -> TaskVector:
-        share = [1 / len(experts)] * len(experts)
-        return {name: karcher_merge_tensors([expert[name] for expert in experts], share) for name in experts[0]}
-
-    return {
-        "karcher": karcher,
-        "dare": summed("random", density=0.1),
-        "della": summed("della_magprune", density=0.5, epsilon=0.15),
-        "breadcrumbs": summed("magnitude_outliers", density=0.1, gamma=0.01),
+        "each_alone_seconds": round(alone, 3),
     }
 
 
@@ -244,19 +232,26 @@ def main() -> None:
     for name, reference in ELEMENTWISE.items():
         if not only or name in only:
             rounds = asked.rounds if name in {"average", "task_arithmetic"} else 1
-            report(name, floor(compare(name, tower, reference, rounds), read))
-    for name, reference in mergekit().items():
-        if not only or name in only:
-            row = compare(name, tower, reference, 1) | {"difference": None}  # other rescaling, other scope
-            report(f"{name} (mergekit)", floor(row, read))
+            report(name, floor(plain(name, tower, reference, rounds), read))
+    layout, peak = shapes(1, asked.spectral_width, outside=False), machine.peak_flops(torch.float64)
+    small = vectors(shapes(1, 64, outside=True))
+    for name, peer in peers().items():
+        if not only or peer.operator in only:
+            agree(peer, small)
+            spectral = peer.operator in DECOMPOSITIONS
+            random = MERGING[peer.operator].random
+            row = compare(block if spectral else tower, peer.ours, peer.theirs, 1, random)
+            least = spectral_floor(layout, DECOMPOSITIONS[peer.operator], peak) if spectral else read
+            report(name, floor(row, least))
     tower.clear()
-    one = decompositions(shapes(1, asked.spectral_width, outside=False))
     for name, reference in SPECTRAL.items():
         if not only or name in only:
-            row = compare(name, block, reference, 1)
-            report(name, floor(row, one * DECOMPOSITIONS[name]) if name in DECOMPOSITIONS else row)
-    if not only:
-        report("shared decompositions", sharing(block, SPECTRAL))
+            row = plain(name, block, reference, 1)
+            if name in DECOMPOSITIONS:
+                row = floor(row, spectral_floor(layout, DECOMPOSITIONS[name], peak))
+            report(name, row)
+    if not only or "sharing" in only:
+        report("shared decompositions", floor(sharing(block, SPECTRAL), spectral_floor(layout, SHARED, peak)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Exact order statistics of whole models without sorting and without a copy of the model.
+"""Exact order statistics, of whole models without sorting and without a copy of the model, and of many short rows.
 
 A strided sample brackets the wanted value; one pass counts what lies above the bracket and collects what lies inside;
 the answer is picked from those few. A bracket that misses is widened, so the result is always exact. Values equal to
@@ -37,6 +37,22 @@ def kth_largest(pieces: Pieces, k: int, count: int) -> Tensor:
                 found[row] = low[row]
         width *= 8
     return found
+
+
+def ranked(rows: Tensor, *places: int) -> list[Tensor]:
+    """The values at ascending `places` (0 is the smallest) of each row of [rows, n], each [rows, 1].
+
+    `rows` are written over. On a CPU NumPy selects, in vector instructions and without carrying indices along, which
+    takes a half to a sixth of the time of `topk` or `kthvalue`. Whoever finds an order statistic finds the same value.
+    """
+    if rows.device.type != "cpu":
+        return [rows.kthvalue(place + 1, dim=1, keepdim=True).values for place in places]
+    start = 0
+    for place in places:
+        if place >= start:  # else the last selection has put it there
+            rows[:, start:].numpy().partition(place - start, axis=1)
+            start = place + 1
+    return [rows[:, place, None].clone() for place in places]
 
 
 def _gathered(pieces: Pieces, stride: int) -> Tensor:
@@ -97,7 +113,7 @@ def _where(values: Tensor, flags: Tensor) -> Tensor:
 
 def _sample(pieces: Pieces, count: int) -> Tensor:
     """Every stride-th value of each row."""
-    stride = count // SAMPLE
+    stride = count // min(SAMPLE, max(SAMPLE >> 3, count >> 6))
     while stride % 2 == 0 or stride % 3 == 0:  # widths are multiples of 2 and 3: visit all columns alike
         stride += 1
     return _gathered(pieces, stride)

@@ -15,7 +15,7 @@ from torch import Tensor
 TaskVector = dict[str, Tensor]
 Vectors = Sequence[Mapping[str, Tensor]]
 
-CACHED = 1 << 17
+CACHED = 1 << 18
 """Entries of one tensor that stay in a core's cache between two operations."""
 
 

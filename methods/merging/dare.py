@@ -24,21 +24,30 @@ def kept_levels(drop: float) -> int:
     return max(1, round((1 - drop) * LEVELS))
 
 
+def thin(piece: Tensor, levels: int, scale: float, source: torch.Generator, out: Tensor) -> Tensor:
+    """A flat piece with each entry kept by the chance of `levels` / LEVELS and scaled, or zero; written to `out`."""
+    if levels == LEVELS:
+        return out.copy_(piece)
+    words = torch.empty((len(piece) + 3) // 4, dtype=torch.int64).random_(-(2**63), None, generator=source)
+    drawn = words.view(torch.int16)[: len(piece)]  # four draws a word, uniform on -32768 .. 32767
+    keep = torch.lt(drawn, levels - LEVELS // 2, out=torch.empty_like(piece))  # floats: faster than booleans
+    return torch.mul(piece, keep.mul_(scale), out=out)
+
+
+def chance(drop: float, rescale: str) -> tuple[int, float]:
+    """How many levels keep an entry, and what it is then multiplied by."""
+    levels = kept_levels(drop)
+    return levels, LEVELS / levels if rescale == "inverse" else 1.0
+
+
 def sparsify(tensor: Tensor, drop: float, rescale: str, source: torch.Generator) -> Tensor:
     """A new tensor with entries dropped at random and the rest rescaled."""
-    levels = kept_levels(drop)
-    if levels == LEVELS:
-        return tensor.clone()
+    levels, scale = chance(drop, rescale)
     flat = tensor.reshape(-1)
     out = torch.empty_like(flat)
-    scale = LEVELS / levels if rescale == "inverse" else 1.0
-    for start in range(0, flat.numel(), PIECE):
-        here = slice(start, min(start + PIECE, flat.numel()))
-        size = here.stop - start
-        words = torch.empty((size + 3) // 4, dtype=torch.int64).random_(-(2**63), None, generator=source)
-        drawn = words.view(torch.int16)[:size]  # four draws a word, uniform on -32768 .. 32767
-        torch.mul(flat[here], (drawn < levels - LEVELS // 2).to(flat.dtype).mul_(scale), out=out[here])
-    if rescale == "l1":
+    for piece, kept in zip(flat.split(PIECE), out.split(PIECE), strict=True):
+        thin(piece, levels, scale, source, kept)
+    if rescale == "l1" and levels < LEVELS:
         after = out.abs().sum()
         if after > 0:
             out *= tensor.abs().sum() / after
@@ -46,12 +55,20 @@ def sparsify(tensor: Tensor, drop: float, rescale: str, source: torch.Generator)
 
 
 def merge(vectors: Vectors, *, drop: float, rescale: str, seed: int) -> TaskVector:
+    levels, scale = chance(drop, rescale)
     merged: TaskVector = {}
     for name in vectors[0]:
-        out = torch.zeros_like(vectors[0][name])
-        for task, vector in enumerate(vectors):
-            out += sparsify(vector[name], drop, rescale, generator(seed, "dare", task, name))
-        merged[name] = out
+        merged[name] = out = torch.zeros_like(vectors[0][name], memory_format=torch.contiguous_format)
+        sources = [generator(seed, "dare", task, name) for task in range(len(vectors))]
+        if rescale == "l1":  # needs a whole tensor's norm
+            for vector, source in zip(vectors, sources, strict=True):
+                out += sparsify(vector[name], drop, rescale, source)
+            continue
+        flat = [x.reshape(-1).split(PIECE) for x in (out, *(vector[name] for vector in vectors))]
+        held = torch.empty_like(out.view(-1)[:PIECE])
+        for total, *pieces in zip(*flat, strict=True):
+            for piece, source in zip(pieces, sources, strict=True):
+                total += thin(piece, levels, scale, source, held[: len(piece)])
     return merged
 
 

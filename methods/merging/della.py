@@ -11,8 +11,7 @@ kept with probability p and divided by it, and the survivors are merged as in TI
 * Rows with one entry have p = density (mergekit divides by zero there). Convolution kernels use their last dimension.
 """
 
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -24,11 +23,12 @@ from methods.vectors import TaskVector, Vectors, chunks, generator
 
 BINS, SHIFT = 512, 17  # float32 has 23 mantissa bits; dropping 17 leaves 64 bins an octave, 512 bins are 8 octaves
 NARROW, PIECE = 128, 1 << 15
+VECTOR = 32  # entries that torch adds up side by side
 
 
 def rank_share(tensor: Tensor) -> Tensor:
     """The magnitude rank of each entry within its row as a share in [0, 1], ties sharing the middle; same shape."""
-    rows = tensor.detach().reshape(-1, tensor.shape[-1] if tensor.ndim else 1)
+    rows = as_rows(tensor.detach())
     return chances(rows, lambda share: share).view(tensor.shape)
 
 
@@ -60,25 +60,43 @@ def _exact(size: Tensor) -> Tensor:
     return lead.add_(width - 1).div_(2 * (width - 1)).T.contiguous()
 
 
+class Dropper:
+    """Drops entries of a few rows at a time; holds the memory that it needs for `height` rows of `width`."""
+
+    def __init__(self, width: int, density: float, epsilon: float, rescale: str) -> None:
+        self.height = max(1, PIECE // max(width, 1))  # rows that fit a core's cache
+        self._words = torch.empty((self.height * width + 3) // 4, dtype=torch.int64)
+        self._density, self._epsilon, self._rescale = density, epsilon, rescale
+
+    def drop(self, rows: Tensor, source: torch.Generator, out: Tensor) -> None:
+        """Write rows [r <= height, width] to `out` with entries dropped by rank-dependent chance, the rest rescaled."""
+        p = chances(rows, self._chance)
+        count = rows.numel()
+        self._words[: (count + 3) // 4].random_(-(2**63), None, generator=source)
+        out.copy_(self._words.view(torch.int16)[:count].view(rows.shape)).add_(LEVELS // 2).div_(LEVELS)
+        torch.lt(out, p, out=out).mul_(rows)
+        if self._rescale == "inverse":
+            out.div_(p)
+
+    def _chance(self, share: Tensor) -> Tensor:
+        spread = share.mul_(2 * self._epsilon).add_(self._density - self._epsilon)
+        return spread.mul_(LEVELS).round_().div_(LEVELS)
+
+
+def as_rows(tensor: Tensor) -> Tensor:
+    """[rows, width] along the last dimension; fewer than two dimensions are one row."""
+    return tensor.reshape(-1, tensor.shape[-1] if tensor.ndim else 1)
+
+
 def sparsify(tensor: Tensor, density: float, epsilon: float, rescale: str, source: torch.Generator) -> Tensor:
     """A new tensor with entries dropped by rank-dependent chance and the rest rescaled."""
     if not tensor.numel():
         return tensor.clone()
-    rows = tensor.reshape(-1, tensor.shape[-1] if tensor.ndim else 1)
+    rows = as_rows(tensor)
     out = torch.empty_like(rows, memory_format=torch.contiguous_format)
-    height = max(1, PIECE // max(rows.shape[1], 1))  # rows that fit a core's cache
-    words = torch.empty((height * rows.shape[1] + 3) // 4, dtype=torch.int64)
-
-    def chance(share: Tensor) -> Tensor:
-        return share.mul_(2 * epsilon).add_(density - epsilon).mul_(LEVELS).round_().div_(LEVELS)
-
-    for few, kept in zip(rows.split(height), out.split(height), strict=True):
-        p = chances(few, chance)
-        words[: (few.numel() + 3) // 4].random_(-(2**63), None, generator=source)
-        kept.copy_(words.view(torch.int16)[: few.numel()].view(few.shape)).add_(LEVELS // 2).div_(LEVELS)
-        torch.lt(kept, p, out=kept).mul_(few)
-        if rescale == "inverse":
-            kept.div_(p)
+    dropper = Dropper(rows.shape[1], density, epsilon, rescale)
+    for few, kept in zip(rows.split(dropper.height), out.split(dropper.height), strict=True):
+        dropper.drop(few, source, kept)
     if rescale == "l1":
         after = out.abs().sum()
         if after > 0:
@@ -86,17 +104,37 @@ def sparsify(tensor: Tensor, density: float, epsilon: float, rescale: str, sourc
     return out.view(tensor.shape)
 
 
+def dropped(vectors: Vectors, density: float, epsilon: float, rescale: str, seed: int) -> ties.Trimmed:
+    """The sparsified task vectors piece by piece."""
+
+    def pieces(name: str) -> Iterator[Tensor]:
+        if not vectors[0][name].numel():
+            return
+        sources = [generator(seed, "della", task, name) for task in range(len(vectors))]
+        tensors = [as_rows(vector[name]) for vector in vectors]
+        dropper = Dropper(tensors[0].shape[1], density, epsilon, rescale)
+        few = [x.split(dropper.height) for x in tensors]
+        # Sums over tasks have the same bits in pieces only where these end on a full vector of the processor.
+        if rescale == "l1" or (len(few[0]) > 1 and few[0][0].numel() % VECTOR):
+            pairs = zip(vectors, sources, strict=True)
+            whole = [{name: sparsify(vector[name], density, epsilon, rescale, source)} for vector, source in pairs]
+            yield from chunks(whole, name)
+            return
+        held = torch.empty(len(vectors), *few[0][0].shape, dtype=tensors[0].dtype)
+        for rows in zip(*few, strict=True):
+            kept = held[:, : len(rows[0])]
+            for one, out, source in zip(rows, kept, sources, strict=True):
+                dropper.drop(one, source, out)
+            yield kept.flatten(1)
+
+    return pieces
+
+
 def merge(vectors: Vectors, *, density: float, epsilon: float, rescale: str, seed: int) -> TaskVector:
     if not (density - epsilon > 0 and density + epsilon <= 1):
         raise ValueError(f"della: density {density} +- epsilon {epsilon} leaves (0, 1]; lower epsilon")
-    merged: TaskVector = {}
-    for name in vectors[0]:
-        kept = [
-            {name: sparsify(vector[name], density, epsilon, rescale, generator(seed, "della", task, name))}
-            for task, vector in enumerate(vectors)
-        ]
-        merged |= ties.elect(kept, partial(chunks, kept), mean=True, zero_sign="zero", whole_model=False)
-    return merged
+    kept = dropped(vectors, density, epsilon, rescale, seed)
+    return ties.elect(vectors, kept, mean=True, zero_sign="zero", whole_model=False)
 
 
 OPERATOR = Operator(

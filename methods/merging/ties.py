@@ -15,14 +15,14 @@ Where implementations differ, this one says which:
 * The mean (paper; natural scale 1) and the sum (vision ports; natural scale 0.3) are two operators.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor
 
 from methods.operator import MEANS, SUMS, Operator
-from methods.selection import kth_largest
+from methods.selection import kth_largest, ranked
 from methods.vectors import TaskVector, Vectors, chunks, count
 
 PIECE = 1 << 16  # entries of a task looked at in one go: in a core's cache, and enough to make calls cheap
@@ -39,11 +39,7 @@ def trim(vectors: Vectors, density: float, scope: str) -> Trimmed:
     entries = count(vectors)
     whole = None
     if scope == "global" and entries:
-
-        def magnitudes(stride: int) -> Iterator[Tensor]:
-            return (x.abs_() for name in vectors[0] for x in chunks(vectors, name, PIECE, stride, reuse=True))
-
-        whole = kth_largest(magnitudes, kept_count(density, entries), entries)[:, None]
+        whole = _limit(vectors, list(vectors[0]), density, entries)
 
     def pieces(name: str) -> Iterator[Tensor]:
         start = 0
@@ -70,13 +66,25 @@ def keep_from(values: Tensor, smallest: Tensor) -> None:
 
 def _limits(vectors: Vectors, name: str, density: float, scope: str) -> Tensor:
     """Smallest kept magnitude, [tasks, 1] for a tensor or [tasks, entries] for rows."""
-    size = torch.stack([vector[name] for vector in vectors]).abs()
-    tasks, width = len(vectors), size.shape[-1] if scope == "row" and size.ndim > 1 else size[0].numel()
-    if not size.numel():
-        return size.reshape(tasks, 0)
-    rows = size.reshape(tasks, -1, width)
-    limit = rows.kthvalue(width - kept_count(density, width) + 1, dim=-1, keepdim=True).values
-    return limit[:, 0] if limit.shape[1] == 1 else limit.expand(rows.shape).reshape(tasks, -1)
+    like = vectors[0][name]
+    if scope == "tensor" or like.ndim < 2 or not like.numel():
+        return _limit(vectors, [name], density, like.numel())
+    rows = torch.stack([vector[name] for vector in vectors]).abs_().reshape(len(vectors), -1, like.shape[-1])
+    width = rows.shape[-1]
+    limit = ranked(rows.view(-1, width), width - kept_count(density, width))[0]
+    return limit.view(len(vectors), -1, 1).expand(rows.shape).reshape(len(vectors), -1)
+
+
+def _limit(vectors: Vectors, names: Sequence[str], density: float, entries: int) -> Tensor:
+    """Smallest magnitude kept of `names` ranked together, [tasks, 1]."""
+
+    def magnitudes(stride: int) -> Iterator[Tensor]:
+        return (x.abs_() for name in names for x in chunks(vectors, name, PIECE, stride, reuse=True))
+
+    kept = kept_count(density, entries)
+    if kept >= entries:  # nothing is trimmed; nor is there anything to select from in an empty tensor
+        return torch.zeros(len(vectors), 1)
+    return kth_largest(magnitudes, kept, entries)[:, None]
 
 
 def elect(vectors: Vectors, trimmed: Trimmed, *, mean: bool, zero_sign: str, whole_model: bool) -> TaskVector:
