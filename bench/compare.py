@@ -21,6 +21,7 @@ from bench.tables import Lines
 
 ALPHA = 1 - stats.CONFIDENCE
 BASELINE = "task_arithmetic"
+BOARDS_DIFFER = "{} on different boards: one was allowed to see more than the other."
 
 
 def compare(rows: pa.Table, cells: pa.Table, a: str, b: str, *, suite: str | None = None) -> dict[str, Any]:
@@ -34,14 +35,14 @@ def compare(rows: pa.Table, cells: pa.Table, a: str, b: str, *, suite: str | Non
     lines = tables.collect(rows, cells, suite)
     first, second = lines.find(a), lines.find(b)
     outcome, seeds = _paired(first, second)
-    estimate = stats.estimates([outcome], prior=lines.seed_prior(first, paired=True))[0]
+    (estimate,) = filter(None, lines.differences([(first, second)]))
     return {
         "suite": lines.suite,
         "a": _side(lines, first, seeds),
         "b": _side(lines, second, seeds),
         **_numbers(estimate, estimate.p),
         "seeds": [s for s in seeds if s >= 0],
-        "boards_differ": {first.board, second.board} - {"reference"} not in ({first.board}, {second.board}, set()),
+        "boards_differ": _boards_differ(first, second),
         "tasks": _by_task(first, second, outcome, seeds),
         **_verdict(first.name, second.name, estimate, estimate.p),
     }
@@ -102,8 +103,7 @@ def _family(
     lines: Lines, pairs: Sequence[tuple[str, str, Line, Line]], operator: str, regulariser: str, baseline: str
 ) -> dict[str, Any]:
     paired = [_paired(one, other) for _, _, one, other in pairs]
-    prior = lines.seed_prior(pairs[0][2], paired=True)
-    found = stats.estimates([outcome for outcome, _ in paired], prior=prior)
+    found = [e for e in lines.differences([(one, other) for _, _, one, other in pairs]) if e is not None]
     adjusted = stats.holm([e.p for e in found])
     comparisons = []
     for (method, kind, one, other), (outcome, seeds), estimate, p in zip(pairs, paired, found, adjusted, strict=True):
@@ -115,6 +115,7 @@ def _family(
                 "b": _side(lines, other, seeds),
                 **_numbers(estimate, p),
                 "seeds": [s for s in seeds if s >= 0],
+                "boards_differ": _boards_differ(one, other),
                 "tasks": _by_task(one, other, outcome, seeds),
                 **_verdict(one.name, other.name, estimate, p, len(pairs)),
             }
@@ -141,20 +142,25 @@ def _paired(a: Line, b: Line) -> tuple[stats.Outcome, tuple[int, ...]]:
     return found
 
 
+def _boards_differ(a: Line, b: Line) -> bool:
+    """Whether one row was allowed to see more than the other; experts and the pretrained model are on no board."""
+    return a.board != b.board and "reference" not in (a.board, b.board)
+
+
 def _unfinished(line: Line) -> str:
     return f"{line.measured}/{len(line.tasks)} tasks"
 
 
 def _side(lines: Lines, line: Line, seeds: Sequence[int]) -> dict[str, Any]:
-    """One row as the leaderboard has it; `accuracy` over the seeds of the comparison."""
+    """One row on the seeds of the comparison."""
     own = [s if s in line.counts else line.seeds[0] for s in seeds]
     mean = sum(sum(line.accuracies(s).values()) / len(line.tasks) for s in own) / len(own)
     return {
         "name": line.name,
         "board": line.board,
         "accuracy": tables.percent(mean),
-        "normalised": tables.percent(lines.normalised(line)),
-        "normalised_common": tables.percent(lines.normalised(line, COMMON_REFERENCE)),
+        "normalised": tables.percent(lines.normalised(line, "", own)),
+        "normalised_common": tables.percent(lines.normalised(line, COMMON_REFERENCE, own)),
     }
 
 
@@ -241,6 +247,8 @@ def _render_family(result: dict[str, Any]) -> Group:
         "Intervals are those of each comparison alone, p is adjusted for all of them. Differences from "
         f"{worst:.2f} points on would have been found with 80 % power in every single comparison."
     )
+    if any(c["boards_differ"] for c in result["comparisons"]):
+        note += "\n" + BOARDS_DIFFER.format(f"{result['operator']} and {result['baseline']} are")
     left_out = [Text(f"left out: {row['name']}: {row['reason']}", style="dim") for row in result["left_out"]]
     return Group(table, Text(result["sentence"]), Text(note, style="dim"), *left_out)
 
@@ -258,7 +266,7 @@ def _render_pair(result: dict[str, Any]) -> Group:
     seeds = ", ".join(map(str, result["seeds"])) or "none (nothing random)"
     notes = [f"{found} Seeds: {seeds}. Per task: McNemar's exact test."]
     if result["boards_differ"]:
-        notes.append("The two rows are on different boards: one was allowed to see more than the other.")
+        notes.append(BOARDS_DIFFER.format("The two rows are"))
     return Group(sides, tasks, Text(result["sentence"], style="bold"), Text("\n".join(notes), style="dim"))
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -102,24 +102,6 @@ class Line:
         ]
 
 
-def name_apart(group: Sequence[Line]) -> None:
-    """Add to names that repeat what tells their lines apart. Of several versions the latest keeps the plain name."""
-    for attribute in ("options", "backbone", "protocol", "board", "version", "recipe"):
-        same = defaultdict(list)
-        for line in group:
-            same[line.name].append(line)
-        for twins in same.values():
-            values = {getattr(line, attribute) for line in twins}
-            for line in twins if len(values) > 1 else ():
-                value = getattr(line, attribute)
-                if attribute == "options":
-                    value = ",".join(f"{k}={v}" for k, v in json.loads(value).items()) or "defaults"
-                if attribute != "version":
-                    line.name += f"[{value}]"
-                elif value != max(values):
-                    line.name += f"[v{value}]"
-
-
 def difference(a: Line, b: Line) -> tuple[list[npt.NDArray[np.int8]], tuple[int, ...]] | None:
     """Paired outcome a - b per task, [seeds, images] in {-1, 0, 1}, on the seeds both have; None where they share
     none.
@@ -148,3 +130,32 @@ def inapplicable(cells: Mapping[str, Any], suite: str, tasks: tuple[str, ...]) -
             line = found.setdefault(tuple(named.values()), Line(recipe="", tasks=tasks, reason=said, **named))
             line.keys[identity.get("seed", -1)].add(key)
     return [found[name] for name in sorted(found)]
+
+
+def name(group: Sequence[Line]) -> None:
+    """Name lines of one kind `FINETUNING/OPERATOR`, and what else tells them apart only where names would repeat.
+
+    Of several versions the latest keeps the plain name.
+    """
+    for line in group:
+        known = {"zeroshot": "zero-shot", "expert": f"{line.finetuning}/expert"}
+        line.name = known.get(line.kind, "/".join(filter(None, (line.finetuning, line.operator))))
+    for attribute in ("options", "backbone", "protocol", "board", "version", "recipe"):
+        same = defaultdict(list)
+        for line in group:
+            same[line.name].append(line)
+        for twins in same.values():
+            values = {getattr(line, attribute) for line in twins}
+            for line in twins if len(values) > 1 else ():
+                line.name += _told(attribute, getattr(line, attribute), values)
+
+
+def _told(attribute: str, value: Any, others: Collection[Any]) -> str:
+    """What a name says about one attribute; of a recipe the last digits that no other has, four at least."""
+    if attribute == "options":
+        value = ",".join(f"{k}={v}" for k, v in json.loads(value).items()) or "defaults"
+    elif attribute == "version":
+        return "" if value == max(others) else f"[v{value}]"
+    elif attribute == "recipe":
+        value = next((value[-n:] for n in range(4, 64) if len({other[-n:] for other in others}) == len(others)), value)
+    return f"[{value}]"

@@ -79,7 +79,7 @@ class _Parts:
 def estimates(
     outcomes: Sequence[Outcome],
     *,
-    prior: SeedPrior | None = None,
+    priors: Sequence[SeedPrior | None] = (),
     draws: int = DRAWS,
     confidence: float = CONFIDENCE,
     seed: int = 0,
@@ -87,7 +87,8 @@ def estimates(
     """Means over tasks of several outcomes on the same images, with percentile intervals from joint resamples.
 
     Every outcome has the same tasks and images; the number of seeds may differ. Same input, same intervals.
-    `prior` moderates the variance between seeds; without it every outcome has only its own seeds to judge by.
+    `priors`, one for each outcome, moderate the variance between seeds; without one an outcome has only its own seeds
+    to judge by.
     """
     if not outcomes:
         return []
@@ -97,7 +98,7 @@ def estimates(
     means = resample(summed, draws, seed)
     tail = (1 - confidence) / 2
     found = []
-    for column, outcome in enumerate(outcomes):
+    for column, (outcome, prior) in enumerate(zip(outcomes, priors or [None] * len(outcomes), strict=True)):
         part = _parts(outcome, prior)
         drawn = means[:, column] / part.seeds
         if part.seeds >= OUTER_SEEDS:

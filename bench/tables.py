@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from bench import stats
 from bench.errors import BenchError, UnknownName
-from bench.lines import IDENTITY, Line, inapplicable, name_apart
+from bench.lines import IDENTITY, Line, difference, inapplicable, name
 from bench.metrics import accuracy, mean_accuracy, normalised_accuracy
 from bench.results import UPSTREAM, needs, seconds
 
@@ -49,6 +49,7 @@ class Lines:
     """{key of an expert: (task, test accuracy)}"""
     linearised: dict[str, dict[str, float]]
     """{key of a post-hoc cell: test accuracy of its experts by task, each linearised too}"""
+    _priors: dict[Any, stats.SeedPrior | None] = field(default_factory=dict, repr=False)
 
     @property
     def all(self) -> list[Line]:
@@ -63,14 +64,15 @@ class Lines:
                 return line
         raise UnknownName("row", name, [line.name for line in self.all])
 
-    def normalised(self, line: Line, reference: str = "") -> float | None:
+    def normalised(self, line: Line, reference: str = "", seeds: Sequence[int] | None = None) -> float | None:
         """Mean over seeds of normalised accuracy over the line's own experts, or over `reference`'s of the same
-        seed. The own experts of a post-hoc line are linearised as it is; those of a reference never are.
+        seed; None where they are missing. The own experts of a post-hoc line are linearised as it is; those of a
+        reference never are.
         """
         if not line.complete:
             return None
         found = []
-        for seed in line.seeds:
+        for seed in line.seeds if seeds is None else seeds:
             experts = self._reference(line, reference or line.finetuning, seed)
             if line.kind == "posthoc" and not reference:
                 experts = {t: a for key in line.keys[seed] for t, a in self.linearised.get(key, {}).items()}
@@ -79,13 +81,22 @@ class Lines:
             found.append(normalised_accuracy(line.accuracies(seed), experts))
         return float(np.mean(found))
 
-    def seed_prior(self, line: Line, *, paired: bool) -> stats.SeedPrior | None:
-        """What the merged models beside this line say about the variance between seeds."""
-        beside = [x for x in self.addition if x.backbone == line.backbone and x.seeds == line.seeds and x.complete]
-        if not beside:
-            return None
-        means = [[mean_accuracy(x.accuracies(seed)) for x in beside] for seed in line.seeds]
-        return stats.seed_prior(means, paired=paired)
+    def seed_prior(self, backbone: str, seeds: Sequence[int], *, paired: bool) -> stats.SeedPrior | None:
+        """What the merged models that have these seeds say about the variance between them."""
+        known = (backbone, tuple(seeds), paired)
+        if known not in self._priors:
+            beside = [x for x in self.addition if x.backbone == backbone and x.complete and set(seeds) <= set(x.seeds)]
+            means = [[mean_accuracy(x.accuracies(seed)) for x in beside] for seed in seeds]
+            self._priors[known] = stats.seed_prior(means, paired=paired) if beside else None
+        return self._priors[known]
+
+    def differences(self, pairs: Sequence[tuple[Line, Line]]) -> list[stats.Estimate | None]:
+        """First minus second line of every pair, by image and seed, on joint resamples; None where that cannot be."""
+        found = [difference(a, b) for a, b in pairs]
+        usable = [(a.backbone, *d) for (a, _), d in zip(pairs, found, strict=True) if d is not None]
+        priors = [self.seed_prior(backbone, seeds, paired=True) for backbone, _, seeds in usable]
+        estimates = iter(stats.estimates([outcome for _, outcome, _ in usable], priors=priors))
+        return [None if d is None else next(estimates) for d in found]
 
     def _reference(self, line: Line, finetuning: str, seed: int) -> dict[str, float]:
         if finetuning == line.finetuning:
@@ -93,11 +104,12 @@ class Lines:
             own = {self.by_key[key][0]: self.by_key[key][1] for key in keys if key in self.by_key}
             if own:
                 return own
-        for experts in self.experts:
-            same = experts.finetuning == finetuning and experts.backbone == line.backbone
-            if same and seed in experts.counts:
-                return experts.accuracies(seed)
-        return {}
+        return self.experts_of(finetuning, line.backbone, seed)
+
+    def experts_of(self, finetuning: str, backbone: str, seed: int) -> dict[str, float]:
+        """{task: test accuracy} of a method's experts; nothing where there are none or several recipes of them."""
+        same = [x for x in self.experts if x.finetuning == finetuning and x.backbone == backbone and seed in x.counts]
+        return same[0].accuracies(seed) if len(same) == 1 else {}
 
     def upstream(self, key: str) -> list[str]:
         """Keys of the cells that a cell was made from."""
@@ -162,7 +174,11 @@ def collect(rows: pa.Table, cells: pa.Table, suite: str | None = None) -> Lines:
         by_key={r["key"]: (r["task"], accuracy(r["correct"], r["total"])) for r in kinds["expert"]},
         linearised=linearised,
     )
-    _name(lines)
+    unable = {kind: [line for line in lines.inapplicable if line.kind == kind] for kind in ("addition", "posthoc")}
+    for group in (lines.addition + unable["addition"], lines.posthoc + unable["posthoc"], lines.negation):
+        name(group)
+    name(lines.experts)
+    name(lines.zeroshot)
     return lines
 
 
@@ -237,7 +253,7 @@ def _put(line: Line, row: Mapping[str, Any], control: str) -> None:
 
 
 def _tags(keys: Iterable[str], about: Mapping[str, Any]) -> dict[str, list[str]]:
-    """{key: tags}: four hex digits of a lineage without its seeds, so that one tag is one way of getting results.
+    """{key: tags}: hex digits of a lineage without its seeds, so that one tag is one way of getting results.
 
     An expert has the tags of the sets of experts it was merged in, because recipes may differ between the tasks of
     one set.
@@ -248,9 +264,9 @@ def _tags(keys: Iterable[str], about: Mapping[str, Any]) -> dict[str, list[str]]
     for key, identity in named.items():
         if identity.get("kind") == "addition":
             experts = [about.get(k, {}).get("identity", {}) for k in needs(identity)]
-            found[key] = [_tag([identity, *experts])]
+            found[key], tag = [_tag([identity, *experts])], _tag(experts)
             for expert in needs(identity):
-                sets[expert].add(_tag(experts))
+                sets[expert].add(tag)
     for key, identity in named.items():
         of_set = sorted({tag for k in (key, *needs(identity)) for tag in sets.get(k, ())}) or [""]
         own = "" if identity.get("kind") in EXPERTS else _tag([identity])
@@ -264,18 +280,7 @@ def _tag(identities: Sequence[Mapping[str, Any]]) -> str:
     kept = [leave if i.get("kind") in EXPERTS else leave | single for i in identities]
     parts = [{k: v for k, v in i.items() if k not in left} for i, left in zip(identities, kept, strict=True)]
     text = "\n".join(sorted(json.dumps(part, sort_keys=True) for part in parts))
-    return hashlib.sha256(text.encode()).hexdigest()[:4]
-
-
-def _name(lines: Lines) -> None:
-    """`FINETUNING/OPERATOR`; what else tells lines apart is added only where names would repeat."""
-    unable = {kind: [line for line in lines.inapplicable if line.kind == kind] for kind in ("addition", "posthoc")}
-    merged = (lines.addition + unable["addition"], lines.posthoc + unable["posthoc"])
-    for group in (*merged, lines.negation, lines.experts, lines.zeroshot):
-        for line in group:
-            known = {"zeroshot": "zero-shot", "expert": f"{line.finetuning}/expert"}
-            line.name = known.get(line.kind, "/".join(filter(None, (line.finetuning, line.operator))))
-        name_apart(group)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _parse(cells: pa.Table) -> dict[str, dict[str, Any]]:

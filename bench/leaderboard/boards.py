@@ -79,12 +79,9 @@ def _rank(lines: Lines, found: Sequence[Line]) -> list[Entry]:
     measured = _measured(lines, complete)
     entries = [_entry(lines, line, estimate) for line, estimate in measured]
     if complete:
-        against = [difference(line, complete[0]) for line in complete]
-        usable = [i for i, d in enumerate(against) if d is not None and i > 0]
-        prior = lines.seed_prior(complete[0], paired=True)
-        outcomes = [found[0] for found in against if found is not None][1:]
-        differences = dict(zip(usable, stats.estimates(outcomes, prior=prior), strict=True))
-        adjusted = dict(zip(usable, stats.holm([differences[i].p for i in usable]), strict=True))
+        to_first = lines.differences([(line, complete[0]) for line in complete[1:]])
+        differences = {i: d for i, d in enumerate(to_first, 1) if d is not None}
+        adjusted = dict(zip(differences, stats.holm([d.p for d in differences.values()]), strict=True))
         groups = _groups(lines, complete)
         for i, entry in enumerate(entries):
             entry["rank"], entry["group"] = i + 1, groups[i]
@@ -99,20 +96,21 @@ def _rank(lines: Lines, found: Sequence[Line]) -> list[Entry]:
 
 def _groups(lines: Lines, complete: Sequence[Line]) -> list[int]:
     def p_of(leader: int, others: Sequence[int]) -> list[float]:
-        prior = lines.seed_prior(complete[leader], paired=True)
-        found = [difference(complete[leader], complete[i]) for i in others]
-        return [1.0 if d is None else stats.p_value(d[0], prior) for d in found]
+        first, values = complete[leader], []
+        for found in (difference(first, complete[i]) for i in others):
+            prior = found and lines.seed_prior(first.backbone, found[1], paired=True)
+            values.append(stats.p_value(found[0], prior) if found else 1.0)
+        return values
 
     return stats.tie_groups([line.accuracy or 0.0 for line in complete], p_of)
 
 
 def _measured(lines: Lines, found: Sequence[Line]) -> list[tuple[Line, stats.Estimate | None]]:
     """Lines with the interval of their accuracy; lines without bits have none."""
-    outcomes = [line.outcome() for line in found]
-    with_bits = [o for o in outcomes if o is not None]
-    prior = lines.seed_prior(found[0], paired=False) if found else None
-    estimates = iter(stats.estimates(with_bits, prior=prior))
-    return [(line, next(estimates) if o is not None else None) for line, o in zip(found, outcomes, strict=True)]
+    outcomes = {id(line): o for line in found if (o := line.outcome()) is not None}
+    priors = [lines.seed_prior(line.backbone, line.seeds, paired=False) for line in found if id(line) in outcomes]
+    estimates = dict(zip(outcomes, stats.estimates(list(outcomes.values()), priors=priors), strict=True))
+    return [(line, estimates.get(id(line))) for line in found]
 
 
 def _entry(lines: Lines, line: Line, estimate: stats.Estimate | None) -> Entry:

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bench import stats, tables
-from bench.lines import Line, difference
+from bench.lines import Line
 from bench.sensitivity import sensitivity
 from bench.tables import Lines
 
@@ -38,11 +38,9 @@ def effects(lines: Lines) -> list[Found]:
 
 
 def _effect(lines: Lines, backbone: str, regulariser: str, pairs: Sequence[tuple[str, str, Line, Line]]) -> Found:
-    outcomes = [(method, operator, difference(line, plain)) for method, operator, line, plain in pairs]
-    usable = [(method, operator, found[0]) for method, operator, found in outcomes if found is not None]
-    prior = lines.seed_prior(pairs[0][2], paired=True)
-    estimates = stats.estimates([outcome for _, _, outcome in usable], prior=prior)
-    adjusted = stats.holm([e.p for e in estimates])
+    found = lines.differences([(line, plain) for _, _, line, plain in pairs])
+    usable = [(method, operator, e) for (method, operator, _, _), e in zip(pairs, found, strict=True) if e is not None]
+    adjusted = stats.holm([e.p for _, _, e in usable])
     cells = [
         {
             "method": method,
@@ -53,7 +51,7 @@ def _effect(lines: Lines, backbone: str, regulariser: str, pairs: Sequence[tuple
             "p": round(p, 4),
             "significant": p < 1 - stats.CONFIDENCE,
         }
-        for (method, operator, _), e, p in zip(usable, estimates, adjusted, strict=True)
+        for (method, operator, e), p in zip(usable, adjusted, strict=True)
     ]
     return {
         "regulariser": regulariser,

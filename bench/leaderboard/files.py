@@ -21,7 +21,7 @@ from bench.store import Store
 
 SUITE = re.compile(r"\w[\w.-]*")
 """What may become a folder's name: it comes from rows that somebody else may have written."""
-PICTURES = ("accuracy.svg", "accuracy.png", "subsets.svg", "lambda.svg")
+PICTURES = ("accuracy.svg", "accuracy.png", "effect.svg", "subsets.svg", "lambda.svg")
 Page = Mapping[str, Any]
 
 _FILES: dict[str, Callable[[Page], str]] = {
@@ -34,6 +34,7 @@ _FILES: dict[str, Callable[[Page], str]] = {
 """Rendered text files of a suite."""
 
 _VIEWS: dict[str, tuple[str, Callable[[Page], str]]] = {
+    "effect": ("effects", text.effect_csv),
     "subsets": ("subsets", text.subsets_csv),
     "lambda": ("strengths", text.lambda_csv),
 }

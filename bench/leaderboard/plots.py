@@ -35,7 +35,7 @@ def draw(page: Page, what: str, path: Path) -> Path:
         if not _PLOTS[what](figure, page):
             raise BenchError(f"nothing to plot as {what} in the results of {page['suite']}; measure it first")
         path.parent.mkdir(parents=True, exist_ok=True)
-        said = {"Description": pictures.mark([page["subsets"], page["strengths"]])}
+        said = {"Description": pictures.mark([page[part] for part in ("effects", "subsets", "strengths")])}
         no_date = {".svg": {"Date": None, **said}, ".pdf": {"CreationDate": None}, ".png": {"Software": "bench"}}
         figure.savefig(path, dpi=200, metadata=no_date[path.suffix])
     return path

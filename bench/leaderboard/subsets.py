@@ -158,9 +158,8 @@ def _common(lines: Lines, merge: _Merge) -> dict[str, float]:
     """The experts of the common reference, of the same backbone and seed."""
     if merge.finetuning == COMMON_REFERENCE:
         return _experts(lines, merge)
-    backbone = lines.cells[merge.key]["identity"].get("backbone")
-    same = (x for x in lines.experts if x.finetuning == COMMON_REFERENCE and x.backbone == backbone)
-    return next((x.accuracies(merge.seed) for x in same if merge.seed in x.counts), {})
+    backbone = lines.cells[merge.key]["identity"].get("backbone", "")
+    return lines.experts_of(COMMON_REFERENCE, backbone, merge.seed)
 
 
 def _interval(merges: Sequence[_Merge]) -> tuple[float, float] | None:

@@ -47,7 +47,11 @@ def suite(page: Mapping[str, Any]) -> list[str]:
     if page["references"]:
         blocks += ["### References", board_table(page["references"], ranked=False)]
     for effect in page["effects"]:
-        blocks += [f"### What {effect['regulariser']} does", _effect_note(effect), effect_table(effect)]
+        note = (
+            _effect_note(effect)
+            + f" With intervals and p: [CSV]({name}/effect.csv); as a [picture]({name}/effect.svg)."
+        )
+        blocks += [f"### What {effect['regulariser']} does", note, effect_table(effect)]
     blocks += further(page)
     if page["notes"]:
         blocks.append("\n".join(f"* {note}" for note in page["notes"]))
@@ -149,6 +153,17 @@ def table_csv(page: Mapping[str, Any]) -> str:
         plain = {**row, "seeds": "+".join(map(str, row["seeds"])), "p": None if row["p"] is None else str(row["p"])}
         lines.append([plain[name] for name in _CSV] + [row["by_task"][task] for task in tasks])
     return _csv([*_CSV, *(f"accuracy:{task}" for task in tasks)], lines)
+
+
+def effect_csv(page: Mapping[str, Any]) -> str:
+    """Every difference of the effect maps, in points; p is adjusted for all of one map."""
+    values = ("method", "operator", "difference", "low", "high")
+    lines = [
+        [effect["backbone"], effect["regulariser"], *map(cell.get, values), str(cell["p"])]
+        for effect in page["effects"]
+        for cell in effect["cells"]
+    ]
+    return _csv(["backbone", "regulariser", *values, "p"], lines)
 
 
 def subsets_csv(page: Mapping[str, Any]) -> str:

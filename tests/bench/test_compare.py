@@ -5,9 +5,10 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 from rich.console import Console
-from samples import Synthetic
+from samples import TASKS, Synthetic
 
 from bench import compare, results, stats, tables
 from bench.errors import BenchError, UnknownName
@@ -76,10 +77,37 @@ def test_the_numbers_are_those_of_the_statistics():
     lines = tables.collect(rows, cells)
     a, b = lines.find("att/ties"), lines.find("nonlinear/ties")
     values = [x - y for x, y in zip(a.outcome(), b.outcome(), strict=True)]
-    expected = stats.estimates([values], prior=lines.seed_prior(a, paired=True))[0]
+    prior = lines.seed_prior(a.backbone, (0, 1, 2), paired=True)
+    (expected,) = stats.estimates([values], priors=[prior])
     assert found["difference"] == pytest.approx(100 * expected.value, abs=0.005)
     assert (found["low"], found["high"]) == (tables.percent(expected.low), tables.percent(expected.high))
     assert found["p"] == pytest.approx(expected.p, abs=1e-6)
+
+
+def test_every_number_of_a_side_is_over_the_seeds_of_the_comparison():
+    sample = crafted()
+    experts = [f"expert-att-{task}-0" for task in TASKS]
+    sample.addition("att", "young", 0, experts, 0.6)
+    found = compare.compare(*sample.tables(), "att/ties", "att/young")
+    assert found["seeds"] == [0]
+    lines = tables.collect(*sample.tables())
+    row = lines.find("att/ties")
+    assert found["a"]["accuracy"] == tables.percent(np.mean(list(row.accuracies(0).values())))
+    assert found["a"]["normalised"] == tables.percent(lines.normalised(row, seeds=[0]))
+    assert found["a"]["normalised"] != tables.percent(lines.normalised(row))
+
+
+def test_a_baseline_that_saw_less_is_said():
+    sample = crafted()
+    for method in ("att", "att+orthoreg"):
+        for seed in (0, 1, 2):
+            experts = [f"expert-{method}-{task}-{seed}" for task in TASKS]
+            sample.addition(method, "peeking", seed, experts, 0.6, board="unlabelled-test")
+    found = compare.compare_regulariser(*sample.tables(), "peeking")
+    assert {c["kind"]: c["boards_differ"] for c in found["comparisons"]} == {
+        "effect": False, "instead": True, "beside": True,
+    }  # fmt: skip
+    assert "peeking and task_arithmetic are on different boards" in text(found)
 
 
 def test_an_operator_next_to_a_regulariser_on_every_method():

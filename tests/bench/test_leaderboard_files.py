@@ -29,7 +29,7 @@ def built(tmp_path_factory):
 
 def test_a_leaderboard_built_twice_is_byte_identical(built, tmp_path):
     again = leaderboard.build(built / "store", None, tmp_path / "leaderboards")
-    assert len(again) == 10
+    assert len(again) == 12
     for path in again:
         assert path.read_bytes() == (built / path.relative_to(tmp_path)).read_bytes(), path.name
     for path in leaderboard.build(None, None, tmp_path / "leaderboards"):
@@ -188,6 +188,18 @@ def test_every_task_has_its_column_in_the_csv(built):
     for line in lines:
         mean = sum(float(line[f"accuracy:{task}"]) for task in TASKS) / 3
         assert mean == pytest.approx(float(line["accuracy"]), abs=0.01)
+
+
+def test_the_effect_map_is_a_file_too(built):
+    folder = built / "leaderboards"
+    (effect,) = leaderboard.table(folder, "toy")["effects"]
+    lines = list(csv.DictReader(io.StringIO((folder / "toy" / "effect.csv").read_text(encoding="utf-8"))))
+    assert len(lines) == len(effect["cells"]) == 2 * len(OPERATORS)
+    for line, cell in zip(lines, effect["cells"], strict=True):
+        assert (line["method"], line["operator"], line["p"]) == (cell["method"], cell["operator"], str(cell["p"]))
+        assert [line[name] for name in ("difference", "low", "high")] == [
+            f"{cell[name]:.2f}" for name in ("difference", "low", "high")
+        ]
 
 
 def test_published_figures_are_never_on_a_board(built):

@@ -160,6 +160,12 @@ def test_tabs_switch_by_click_and_by_arrow_and_live_in_the_address(page, source)
     assert page.switch_to.active_element.text == "references"
     assert "zero-shot" in names(page)
     assert page.current_url.endswith("#references")
+    page.switch_to.active_element.send_keys(Keys.END, Keys.ARROW_RIGHT)
+    assert page.switch_to.active_element.text == "validation-tuned"
+    page.switch_to.active_element.send_keys(Keys.ARROW_LEFT)
+    assert page.switch_to.active_element.text == "published"
+    page.switch_to.active_element.send_keys(Keys.HOME)
+    assert page.switch_to.active_element.text == "validation-tuned"
     page.get("about:blank")
     page.get(f"{source}#geometry")
     assert len(shown(page, "#geometry svg.chart")) == 2

@@ -224,7 +224,7 @@ def test_moderated_interval_covers_on_a_board_of_rows():
         right = (rng.random((3, 3, 12, 120)) < image + shared + own).astype(np.int8)  # [task, seed, row, image]
         prior = stats.seed_prior(right.mean(axis=(0, 3)), paired=True)
         pairs = [[task[:, i] - task[:, i + 1] for task in right] for i in (0, 2, 4)]
-        for found in stats.estimates(pairs, prior=prior, draws=600):
+        for found in stats.estimates(pairs, priors=[prior] * len(pairs), draws=600):
             hits += found.low <= 0 <= found.high
             total += 1
     assert 0.93 <= hits / total <= 0.97

@@ -134,6 +134,43 @@ def test_results_of_two_recipes_never_share_a_line():
     assert first != second
 
 
+def test_of_two_recipes_of_plain_experts_neither_is_the_common_reference():
+    sample = Synthetic(seeds=(0, 1), methods=("nonlinear", "att"), operators=("ties",))
+    before = lines_of(sample).normalised(lines_of(sample).find("att/ties"), "nonlinear")
+    assert before is not None
+    fixed = {"finetuning": "nonlinear", "seed": 0}
+    for task in TASKS:
+        rows = [sample.row("expert", task, 0.7, scaling=1.0, **fixed)]
+        sample.add(f"other-{task}", rows, task=task, recipe={"lr": 2}, **fixed)
+    lines = lines_of(sample)  # nobody has merged them
+    assert lines.normalised(lines.find("att/ties"), "nonlinear") == before
+    sample.addition("nonlinear", "other", 0, [f"other-{task}" for task in TASKS], 0.5)
+    lines = lines_of(sample)
+    att = lines.find("att/ties")
+    assert lines.normalised(att) is not None
+    assert lines.normalised(att, "nonlinear") is None
+    assert lines.normalised(att, "nonlinear", seeds=[1]) is not None
+    own = lines.find("nonlinear/other")
+    assert lines.normalised(own, "nonlinear") == lines.normalised(own)
+
+
+def test_every_difference_is_moderated_by_the_rows_that_have_its_seeds():
+    """A row of one seed before the others changes nothing about them."""
+    sample = Synthetic(negation=False)
+    lines = lines_of(sample)
+    pair = lines.find("att/ties"), lines.find("nonlinear/ties")
+    (alone,) = lines.differences([pair])
+    prior = lines.seed_prior("toy", (0, 1, 2), paired=True)
+    assert prior is not None
+    young = sample.addition("att", "young", 0, [f"expert-att-{t}-0" for t in TASKS], 0.9)
+    more = lines_of(sample)
+    assert (more.find("att/young").seeds, young) == ((0,), "addition-att-young-0")
+    first, second = more.differences([(more.find("att/young"), more.find("att/ties")), pair])
+    assert (first.seeds, second.p, second.error) == (1, alone.p, alone.error)
+    assert more.seed_prior("toy", (0, 1, 2), paired=True) == prior
+    assert more.seed_prior("toy", (0,), paired=True) is None
+
+
 def test_recipes_may_differ_between_the_tasks_of_one_set():
     sample = Synthetic(seeds=(0,), methods=("att",), operators=("ties",))
     for record in sample.records:

@@ -2,7 +2,7 @@
 document.documentElement.classList.add("js");
 const all = (query, root = document) => [...root.querySelectorAll(query)];
 
-// Tabs: arrow keys move, the address keeps the open tab.
+// Tabs: arrow keys, Home and End move, the address keeps the open tab.
 const tabs = all("[role=tab]");
 function open(tab, focus) {
   for (const other of tabs) {
@@ -16,8 +16,8 @@ function open(tab, focus) {
 tabs.forEach((tab, i) => {
   tab.addEventListener("click", () => open(tab, true));
   tab.addEventListener("keydown", (event) => {
-    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
-    if (step) { open(tabs[(i + step + tabs.length) % tabs.length], true); event.preventDefault(); }
+    const goal = { ArrowRight: i + 1, ArrowLeft: i - 1, Home: 0, End: -1 }[event.key];
+    if (goal !== undefined) { open(tabs.at(goal % tabs.length), true); event.preventDefault(); }
   });
 });
 open(tabs.find((tab) => "#" + tab.getAttribute("aria-controls") === location.hash) || tabs[0], false);
