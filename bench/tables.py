@@ -175,10 +175,9 @@ def collect(rows: pa.Table, cells: pa.Table, suite: str | None = None) -> Lines:
         linearised=linearised,
     )
     unable = {kind: [line for line in lines.inapplicable if line.kind == kind] for kind in ("addition", "posthoc")}
-    for group in (lines.addition + unable["addition"], lines.posthoc + unable["posthoc"], lines.negation):
+    merged = (lines.addition + unable["addition"], lines.posthoc + unable["posthoc"])
+    for group in (*merged, lines.negation, lines.experts, lines.zeroshot):
         name(group)
-    name(lines.experts)
-    name(lines.zeroshot)
     return lines
 
 
