@@ -4,7 +4,8 @@ from typing import Annotated, Literal
 
 import typer
 
-from bench.cli.options import STORE, GridOption, JsonOption, StoreOption, SuiteOption, print_json, select
+from bench.cli.groups import Which
+from bench.cli.options import STORE, GridOption, JsonOption, StoreOption, SuiteOption, print_json
 
 MARKS = {"ok": "ok      ", "warning": "warning ", "problem": "problem "}
 
@@ -30,8 +31,8 @@ def doctor(
     """
     from bench import doctor as checks
 
-    chosen = select(grid, suite, 1, None, None, None, None)
-    found = checks.examine(store, chosen.suite, chosen.cells, device=device, address=address)
+    which = Which(grid, suite)
+    found = checks.examine(store, which.suite_name(), which.cells(), device=device, address=address)
     if json:
         print_json([finding.as_json() for finding in found])
     else:

@@ -5,7 +5,6 @@ import shlex
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +14,7 @@ from bench.errors import shown
 
 if TYPE_CHECKING:
     from bench.catalogue import Catalogue
-    from bench.cells import Cell, Imported
+    from bench.cells import Imported
 
 STORE = "store"
 ASKED: list[str] = []
@@ -23,13 +22,9 @@ ASKED: list[str] = []
 
 GridOption = Annotated[str, typer.Option("--grid", help="Which cells: `bench ls grids` lists them.")]
 SuiteOption = Annotated[str, typer.Option("--suite", help="What to measure on; default: the grid's own suite.")]
-SeedsOption = Annotated[int, typer.Option("--seeds", min=1, help="How many seeds: 3 runs seeds 0, 1 and 2.")]
 MethodsOption = Annotated[
     list[str] | None,
     typer.Option("--methods", help="Fine-tuning methods, e.g. att,lora+orthoreg (replaces the grid's)."),
-]
-OperatorsOption = Annotated[
-    list[str] | None, typer.Option("--operators", help="Merging operators, e.g. ties,tsv_m (replaces the grid's).")
 ]
 BackbonesOption = Annotated[list[str] | None, typer.Option("--backbones", help="Backbones (replaces the suite's).")]
 RecipeOption = Annotated[
@@ -44,52 +39,6 @@ IncludeOption = Annotated[
 ]
 StoreOption = Annotated[str, typer.Option("--store", help="Folder or URL (s3://...) of the store.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")]
-
-
-@dataclass(frozen=True)
-class Selection:
-    """The cells that a command line asks for, experts before merges."""
-
-    grid: str
-    suite: str
-    cells: "list[Cell]"
-
-
-def select(
-    grid: str,
-    suite: str,
-    seeds: int,
-    methods: Iterable[str] | None,
-    operators: Iterable[str] | None,
-    backbones: Iterable[str] | None,
-    include: Iterable[str] | None,
-    store: str = "",
-    recipe: Iterable[str] | None = None,
-) -> Selection:
-    """Plan the cells. Raises `UnknownName` with the nearest name for anything that does not exist.
-
-    `recipe` changes how all experts are trained: such experts are other cells, and tables give them lines of their own.
-    Methods such as `nonlinear:fusionbench` mean the published experts that `bench import` put into `store`.
-    """
-    from bench import grid as grids
-    from bench import suites
-    from bench.cells import PUBLISHED
-    from bench.recipes import parse
-
-    chosen = grids.grid(grid)
-    chosen = replace(chosen, recipe=(*chosen.recipe, *parse(recipe or ())))
-    named = suite or chosen.suite
-    cells = grids.plan(
-        suites.load(named),
-        chosen,
-        catalogue(include),
-        seeds=range(seeds),
-        finetuning=names(methods),
-        operators=names(operators),
-        backbones=names(backbones),
-        imported=imported(store) if any(PUBLISHED in name for name in names(methods)) else (),
-    )
-    return Selection(grid, named, cells)
 
 
 def imported(where: str) -> "list[Imported]":

@@ -6,46 +6,21 @@ from typing import Any
 
 import typer
 
-from bench.cli.options import (
-    STORE,
-    BackbonesOption,
-    GridOption,
-    IncludeOption,
-    JsonOption,
-    MethodsOption,
-    OperatorsOption,
-    RecipeOption,
-    SeedsOption,
-    StoreOption,
-    SuiteOption,
-    absolute,
-    catalogue,
-    print_json,
-    print_table,
-    select,
-)
+from bench.cli.groups import Which, grouped
+from bench.cli.options import JsonOption, absolute, catalogue, print_json, print_table
 from bench.errors import shown
 from bench.progress import duration
+
+NO_GRID = Which(grid="")
 
 
 def register(app: typer.Typer) -> None:
     """Add the verbs of this file."""
     for verb in (plan, status):
-        app.command()(verb)
+        app.command()(grouped(verb))
 
 
-def plan(
-    grid: GridOption = "smoke",
-    suite: SuiteOption = "",
-    seeds: SeedsOption = 1,
-    methods: MethodsOption = None,
-    operators: OperatorsOption = None,
-    backbones: BackbonesOption = None,
-    recipe: RecipeOption = None,
-    include: IncludeOption = None,
-    store: StoreOption = STORE,
-    json: JsonOption = False,
-) -> None:
+def plan(which: Which, json: JsonOption = False) -> None:
     """Count the cells of a grid; run nothing.
 
     By kind: done, pending, failed, and blocked by failed ones; what is left in device hours and disk, as `bench
@@ -55,34 +30,23 @@ def plan(
     from bench.cli.calibrate import estimates, lines
     from bench.cli.summary import by_kind, done_in, hold
 
-    chosen = select(grid, suite, seeds, methods, operators, backbones, include, store, recipe)
-    hold(chosen.cells, store, absolute(include))
-    kinds = by_kind(chosen.cells, store)
-    missing = preflight.missing(suites.load(chosen.suite), chosen.cells)
-    costs = estimates(chosen.cells, catalogue(include), done_in(store))
+    cells, suite, store = which.cells(), which.suite_name(), shown(which.store)
+    hold(cells, which.store, absolute(which.include))
+    kinds = by_kind(cells, which.store)
+    missing = preflight.missing(suites.load(suite), cells)
+    costs = estimates(cells, catalogue(which.include), done_in(which.store))
     if json:
-        found = {"grid": grid, "suite": chosen.suite, "store": shown(store), "cells": len(chosen.cells), "kinds": kinds}
+        found = {"grid": which.grid, "suite": suite, "store": store, "cells": len(cells), "kinds": kinds}
         print_json(found | {"missing": missing, "costs": costs})
         return
-    print(f"grid {grid} on suite {chosen.suite}, {seeds} seed{'s' if seeds > 1 else ''}; store {shown(store)}")
+    print(f"grid {which.grid} on suite {suite}, {_seeds(which)}; store {store}")
     _print_kinds(kinds)
     print("\n".join(lines(costs)))
     if missing:
         print("missing on this machine:", *(f"  {line}" for line in missing), sep="\n")
 
 
-def status(
-    grid: GridOption = "",
-    suite: SuiteOption = "",
-    seeds: SeedsOption = 1,
-    methods: MethodsOption = None,
-    operators: OperatorsOption = None,
-    backbones: BackbonesOption = None,
-    recipe: RecipeOption = None,
-    include: IncludeOption = None,
-    store: StoreOption = STORE,
-    json: JsonOption = False,
-) -> None:
+def status(which: Which = NO_GRID, json: JsonOption = False) -> None:
     """Say how far a run is, live or dead.
 
     Read from the store alone: what is done, what failed and why; of every run that is not over, whether its driver is
@@ -92,12 +56,11 @@ def status(
     from bench.cli.summary import by_kind, failures, inapplicable
     from bench.store import Store
 
-    opened = Store(store, create=False)
+    opened = Store(which.store, create=False)
     failed, done = failures(opened), opened.done()
     unable = inapplicable(opened, done)
     runs = [run.facts(done) for run in heartbeat.unfinished(opened, done)]
-    cells = select(grid, suite, seeds, methods, operators, backbones, include, store, recipe).cells if grid else []
-    kinds = by_kind(cells, store)
+    kinds = by_kind(which.cells() if which.grid else [], which.store)
     if json:
         counts = {"done": len(done), "failed": failed, "not_applicable": unable, "kinds": kinds, "runs": runs}
         print_json({"store": opened.url, **counts})
@@ -110,10 +73,14 @@ def status(
     for row in unable:
         print(f"  not applicable: {row['reason']} ({', '.join(row['finetuning'])})")
     if kinds:
-        print(f"grid {grid}, {seeds} seed{'s' if seeds > 1 else ''}")
+        print(f"grid {which.grid}, {_seeds(which)}")
         _print_kinds(kinds)
     if failed:
         print("`bench retry --failed` tries them again; the traceback is in failed/KEY.json")
+
+
+def _seeds(which: Which) -> str:
+    return f"{which.seeds} seed{'s' if which.seeds > 1 else ''}"
 
 
 def _print_run(run: dict[str, Any]) -> None:

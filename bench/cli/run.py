@@ -2,117 +2,52 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bench.cli.groups import How, Which, grouped
 from bench.cli.options import (
     STORE,
-    BackbonesOption,
-    GridOption,
     IncludeOption,
     JsonOption,
-    MethodsOption,
-    OperatorsOption,
-    RecipeOption,
-    SeedsOption,
     StoreOption,
-    SuiteOption,
     absolute,
     command,
     print_json,
     print_table,
-    select,
 )
-from bench.runtime import parse
 
 if TYPE_CHECKING:
     from bench.cells import Cell
-    from bench.driver import Workers
     from bench.schedule import Schedule
     from bench.store import Store
-
-LocalOption = Annotated[bool, typer.Option("--local", help="Run in this process, one cell at a time, without Ray.")]
-WorkersOption = Annotated[int, typer.Option("--workers", min=0, help="Cells at once; 0: as many as there are cores.")]
-AddressOption = Annotated[str, typer.Option("--address", help="Join a Ray cluster: auto, or HOST:PORT.")]
-DeviceOption = Annotated[Literal["cpu", "cuda"], typer.Option("--device", help="Where cells compute.")]
-FractionOption = Annotated[
-    float, typer.Option("--gpu-fraction", help="Share of a GPU for a cell; 0: as measured by calibrate.")
-]
-TimeoutOption = Annotated[float, typer.Option("--cell-timeout", help="Seconds after which a cell fails; 0: never.")]
-MemoryOption = Annotated[
-    float, typer.Option("--memory-limit", min=0, help="GiB that cells may take in a process; 0: no limit.")
-]
-RuntimeOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--runtime", help="NAME=VALUE: batch_size, checkpointing, deterministic, resident, fast or save_minutes."
-    ),
-]
 
 
 def register(app: typer.Typer) -> None:
     """Add the verbs of this file."""
     for verb in (run, retry):
-        app.command()(verb)
+        app.command()(grouped(verb))
 
 
-def run(
-    grid: GridOption = "smoke",
-    suite: SuiteOption = "",
-    seeds: SeedsOption = 1,
-    methods: MethodsOption = None,
-    operators: OperatorsOption = None,
-    backbones: BackbonesOption = None,
-    recipe: RecipeOption = None,
-    include: IncludeOption = None,
-    store: StoreOption = STORE,
-    local: LocalOption = False,
-    workers: WorkersOption = 0,
-    address: AddressOption = "",
-    device: DeviceOption = "cpu",
-    gpu_fraction: FractionOption = 0.0,
-    cell_timeout: TimeoutOption = 0.0,
-    memory_limit: MemoryOption = 0.0,
-    runtime: RuntimeOption = None,
-    json: JsonOption = False,
-) -> int:
+def run(which: Which, how: How, json: JsonOption = False) -> int:
     """Run the cells of a grid that are not done.
 
     What the store has is skipped, cells that failed before are tried again, and the best rows are printed at the end.
     Ctrl-C and SIGTERM keep every finished cell; the same command goes on from there. Exit code 1 if a cell failed.
     """
-    from bench.driver import Workers
-
-    chosen = select(grid, suite, seeds, methods, operators, backbones, include, store, recipe)
-    asked = Workers(workers, device, gpu_fraction, address, cell_timeout=cell_timeout)
-    about = {"grid": grid, "suite": chosen.suite}
-    return _execute(
-        chosen.cells,
-        store,
-        asked,
-        absolute(include),
-        local,
-        json,
-        about,
-        parse(runtime) | {"memory_limit": memory_limit},
-    )
+    about = {"grid": which.grid, "suite": which.suite_name()}
+    return _execute(which.cells(), which.store, how, which.include, json, about)
 
 
 def retry(
+    *,
     failed: Annotated[bool, typer.Option("--failed", help="Cells whose last attempt failed.")] = False,
     include: IncludeOption = None,
     store: StoreOption = STORE,
-    local: LocalOption = False,
-    workers: WorkersOption = 0,
-    address: AddressOption = "",
-    device: DeviceOption = "cpu",
-    gpu_fraction: FractionOption = 0.0,
-    cell_timeout: TimeoutOption = 0.0,
-    memory_limit: MemoryOption = 0.0,
-    runtime: RuntimeOption = None,
+    how: How,
     json: JsonOption = False,
 ) -> int:
     """Run failed cells again.
@@ -120,7 +55,6 @@ def retry(
     Every cell of the store whose last attempt failed, whatever grid it came from.
     """
     from bench.cells import from_identity
-    from bench.driver import Workers
     from bench.errors import BenchError
     from bench.store import Store
 
@@ -130,35 +64,20 @@ def retry(
     cells = [from_identity(opened.read_failure(key).get("identity"), key) for key in sorted(opened.failed())]
     order = {"zeroshot": 0, "expert": 1, "imported": 1}
     cells.sort(key=lambda cell: order.get(cell.kind, 2))
-    asked = Workers(workers, device, gpu_fraction, address, cell_timeout=cell_timeout)
-    return _execute(
-        cells, store, asked, absolute(include), local, json, {}, parse(runtime) | {"memory_limit": memory_limit}
-    )
+    return _execute(cells, store, how, include, json, {})
 
 
 def _execute(
-    cells: "list[Cell]",
-    where: str,
-    workers: "Workers",
-    include: tuple[str, ...],
-    local: bool,
-    json: bool,
-    asked: dict[str, Any],
-    how: dict[str, Any],
+    cells: "list[Cell]", where: str, how: How, include: Iterable[str] | None, json: bool, asked: dict[str, Any]
 ) -> int:
     started = time.monotonic()
-    state, store = execute(cells, where, workers, include, local, how)
+    state, store = execute(cells, where, how, include)
     _report(state, store, time.monotonic() - started, json, asked)
     return 1 if state.failed or state.blocked else 0
 
 
 def execute(
-    cells: "list[Cell]",
-    where: str,
-    workers: "Workers",
-    include: tuple[str, ...],
-    local: bool,
-    how: Mapping[str, Any] | None = None,
+    cells: "list[Cell]", where: str, how: How, include: Iterable[str] | None = None
 ) -> "tuple[Schedule, Store]":
     """Run what of the cells is not done; what became of each, and the store they are in."""
     import functools
@@ -170,7 +89,9 @@ def execute(
     from bench.progress import Progress
     from bench.store import Store
 
-    hold(cells, where, include)
+    files = absolute(include)
+    hold(cells, where, files)
+    workers, choices = how.workers(), how.choices()
     finished = done_in(where)
     needed = [cell for cell in cells if cell.key not in finished]
     for name in sorted({cell.suite for cell in needed}):
@@ -186,12 +107,11 @@ def execute(
         f"{state.counts.total} cells, {state.before} already done"
         + (f", {again} failed before and tried again" if again else "")
     )
-    runtime = {"store": store.address, "device": workers.device, "threads": workers.threads, "include": include}
-    if workers.device == "cuda" and not local:
+    runtime = {"store": store.address, "threads": workers.threads, "include": files, **choices}
+    if workers.device == "cuda" and not how.local:
         fraction = workers.gpu_fraction or costs.gpu_share(needed, costs.read("cuda"))
         workers = replace(workers, gpu_fraction=fraction)
         runtime["gpu_fraction"] = workers.gpu_share
-    runtime |= how or {}
     signal.signal(signal.SIGTERM, _terminate)
     try:
         driver.run(
@@ -200,7 +120,7 @@ def execute(
             functools.partial(driver.open_session, runtime),
             progress=Progress(state),
             workers=workers,
-            local=local,
+            local=how.local,
             command=command(),
         )
     except KeyboardInterrupt:

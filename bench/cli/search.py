@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from bench.cli.groups import How, grouped
 from bench.cli.options import (
     STORE,
     BackbonesOption,
@@ -15,35 +16,22 @@ from bench.cli.options import (
     print_json,
     print_table,
 )
-from bench.cli.run import (
-    AddressOption,
-    DeviceOption,
-    FractionOption,
-    LocalOption,
-    RuntimeOption,
-    WorkersOption,
-    execute,
-)
-from bench.runtime import parse
+from bench.cli.run import execute
 
 
 def register(app: typer.Typer) -> None:
     """Add the verb of this file."""
-    app.command()(search)
+    app.command()(grouped(search))
 
 
 def search(
+    *,
     suite: Annotated[str, typer.Option("--suite", help="Suite whose declared values are tried.")] = "mini8",
     regularizer: Annotated[str, typer.Option("--regularizer", help="Whose strength is searched.")] = "orthoreg",
     backbones: BackbonesOption = None,
     recipe: RecipeOption = None,
     store: StoreOption = STORE,
-    local: LocalOption = False,
-    workers: WorkersOption = 0,
-    address: AddressOption = "",
-    device: DeviceOption = "cpu",
-    gpu_fraction: FractionOption = 0.0,
-    runtime: RuntimeOption = None,
+    how: How,
     out: Annotated[str, typer.Option("--out", help="File to write; default: the suite's own.")] = "",
     json: JsonOption = False,
 ) -> int:
@@ -55,12 +43,10 @@ def search(
     from pathlib import Path
 
     from bench import catalogue, search, suites
-    from bench.driver import Workers
     from bench.recipes import parse as parse_recipe
 
     chosen_suite, known = suites.load(suite), catalogue.load()
     fixed, some = parse_recipe(recipe or ()), names(backbones)
-    asked = Workers(workers, device, gpu_fraction, address)
     outcomes: list[dict[str, Any]] = []
     chosen: dict[str, dict[str, float]] = {}
     for stage in (1, 2):
@@ -70,7 +56,7 @@ def search(
             trials = search.strengths(chosen_suite, chosen, regularizer)
         plans = {trial: search.plan(chosen_suite, trial, known, backbones=some) for trial in trials}
         cells = list({cell.key: cell for plan in plans.values() for cell in plan}.values())
-        state, opened = execute(cells, store, asked, (), local, parse(runtime))
+        state, opened = execute(cells, store, how)
         if state.failed or state.blocked:
             print("some trials failed; nothing is chosen, the same command tries them again", file=sys.stderr)
             return 1

@@ -5,12 +5,17 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
+from typing import Annotated
 
 import fakes
 import pytest
+import typer
 
 from bench import __version__, driver
+from bench.cli import groups
 from bench.cli.app import call, explain
 from bench.errors import BenchError
 from bench.store import Store
@@ -171,6 +176,30 @@ def test_workers_get_the_full_path_of_the_store(capsys, monkeypatch, tmp_path):
     )
     assert said(capsys, "run", "--local", "--store", "here/store")[0] == 0
     assert asked == [str(tmp_path / "here" / "store")]
+
+
+def test_groups_of_options_become_options():
+    """A group's fields stand where the group stood, with the defaults of the group that is the parameter's default."""
+
+    @dataclass(frozen=True)
+    class Size:
+        wide: Annotated[int, typer.Option("--wide")] = 1
+        tall: Annotated[int, typer.Option("--tall")] = 2
+
+    seen = []
+
+    short = Size(tall=3)
+
+    def draw(name: str, size: Size = short, *, loud: bool = False) -> None:
+        """Draw a box."""
+        seen.append((name, size, loud))
+
+    flat = groups.grouped(draw)
+    assert list(signature(flat).parameters) == ["name", "wide", "tall", "loud"]
+    assert [p.default for p in list(signature(flat).parameters.values())[1:]] == [1, 3, False]
+    assert flat.__doc__ == draw.__doc__
+    flat(name="box", wide=7, tall=3, loud=True)
+    assert seen == [("box", Size(7, 3), True)]
 
 
 def test_ls_and_show(capsys):

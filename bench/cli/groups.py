@@ -1,0 +1,141 @@
+"""Options that verbs share in groups: which cells, and how they run. A group is a dataclass, its fields are options."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, fields, is_dataclass, replace
+from inspect import Parameter, signature
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
+
+import typer
+
+from bench.cli.options import (
+    STORE,
+    BackbonesOption,
+    GridOption,
+    IncludeOption,
+    MethodsOption,
+    RecipeOption,
+    StoreOption,
+    SuiteOption,
+    catalogue,
+    imported,
+    names,
+)
+
+if TYPE_CHECKING:
+    from bench.cells import Cell
+    from bench.driver import Workers
+
+
+def grouped(verb: Callable[..., Any]) -> Callable[..., Any]:
+    """`verb`, for Typer: in place of each parameter whose type is a dataclass stand the fields of that dataclass."""
+    hints = get_type_hints(verb, include_extras=True)
+    groups: dict[str, Any] = {}
+    found = []
+    for name, given in signature(verb).parameters.items():
+        group = hints[name]
+        if not is_dataclass(hints[name]):
+            found.append(given.replace(annotation=group, kind=Parameter.KEYWORD_ONLY))
+            continue
+        groups[name] = group
+        values = group() if given.default is Parameter.empty else given.default
+        types = get_type_hints(group, include_extras=True)
+        found += [
+            Parameter(f.name, Parameter.KEYWORD_ONLY, default=getattr(values, f.name), annotation=types[f.name])
+            for f in fields(group)
+        ]
+
+    @functools.wraps(verb)
+    def flat(**given: Any) -> Any:
+        made = {name: group(**{f.name: given.pop(f.name) for f in fields(group)}) for name, group in groups.items()}
+        return verb(**given, **made)
+
+    flat.__signature__ = signature(verb).replace(parameters=found)  # type: ignore[attr-defined]
+    flat.__annotations__ = {p.name: p.annotation for p in found}
+    return flat
+
+
+@dataclass(frozen=True)
+class Which:
+    """The cells that a command line asks for."""
+
+    grid: GridOption = "smoke"
+    suite: SuiteOption = ""
+    seeds: Annotated[int, typer.Option("--seeds", min=1, help="How many seeds: 3 runs seeds 0, 1 and 2.")] = 1
+    methods: MethodsOption = None
+    operators: Annotated[
+        list[str] | None,
+        typer.Option("--operators", help="Merging operators, e.g. ties,tsv_m (replaces the grid's)."),
+    ] = None
+    backbones: BackbonesOption = None
+    recipe: RecipeOption = None
+    include: IncludeOption = None
+    store: StoreOption = STORE
+
+    def suite_name(self) -> str:
+        """The suite that was named, or the grid's own."""
+        from bench import grid as grids
+
+        return self.suite or grids.grid(self.grid).suite
+
+    def cells(self) -> "list[Cell]":
+        """Experts before merges. Raises `UnknownName` with the nearest name for anything that does not exist.
+
+        `recipe` changes how all experts are trained: such experts are other cells, and tables give them lines of their
+        own. Methods such as `nonlinear:fusionbench` mean the published experts that `bench import` put into `store`.
+        """
+        from bench import grid as grids
+        from bench import suites
+        from bench.cells import PUBLISHED
+        from bench.recipes import parse
+
+        chosen = grids.grid(self.grid)
+        return grids.plan(
+            suites.load(self.suite_name()),
+            replace(chosen, recipe=(*chosen.recipe, *parse(self.recipe or ()))),
+            catalogue(self.include),
+            seeds=range(self.seeds),
+            finetuning=names(self.methods),
+            operators=names(self.operators),
+            backbones=names(self.backbones),
+            imported=imported(self.store) if any(PUBLISHED in name for name in names(self.methods)) else (),
+        )
+
+
+@dataclass(frozen=True)
+class How:
+    """How cells run. None of it is part of a key."""
+
+    local: Annotated[bool, typer.Option("--local", help="Run in this process, one cell at a time, without Ray.")] = (
+        False
+    )
+    count: Annotated[int, typer.Option("--workers", min=0, help="Cells at once; 0: as many as there are cores.")] = 0
+    address: Annotated[str, typer.Option("--address", help="Join a Ray cluster: auto, or HOST:PORT.")] = ""
+    device: Annotated[Literal["cpu", "cuda"], typer.Option("--device", help="Where cells compute.")] = "cpu"
+    gpu_fraction: Annotated[
+        float, typer.Option("--gpu-fraction", help="Share of a GPU for a cell; 0: as measured by calibrate.")
+    ] = 0.0
+    cell_timeout: Annotated[
+        float, typer.Option("--cell-timeout", help="Seconds after which a cell fails; 0: never.")
+    ] = 0.0
+    memory_limit: Annotated[
+        float, typer.Option("--memory-limit", min=0, help="GiB that cells may take in a process; 0: no limit.")
+    ] = 0.0
+    runtime: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--runtime", help="NAME=VALUE: batch_size, checkpointing, deterministic, resident, fast or save_minutes."
+        ),
+    ] = None
+
+    def workers(self) -> "Workers":
+        """What the drivers are asked for; BenchError for numbers out of range."""
+        from bench.driver import Workers
+
+        return Workers(self.count, self.device, self.gpu_fraction, self.address, cell_timeout=self.cell_timeout)
+
+    def choices(self) -> dict[str, Any]:
+        """Fields of `bench.runtime.Runtime`; BenchError for an unknown or impossible one."""
+        from bench.runtime import parse
+
+        return {**parse(self.runtime), "device": self.device, "memory_limit": self.memory_limit}
