@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
 from bench.errors import BenchError, UnknownName
 
@@ -70,12 +70,7 @@ class Recipe:
                 _number(self.label_smoothing) and 0 <= self.label_smoothing < 1,
                 "a number, at least 0 and below 1",
             ),
-            "precision": (self.precision in ("float32", "bfloat16"), "'float32' or 'bfloat16'"),
-            "augment": (self.augment in ("none", "crop"), "'none' or 'crop'"),
             "strength": (_number(self.strength) and self.strength >= 0, "a number, at least 0"),
-            "form": (self.form in ("frobenius", "squared"), "'frobenius' or 'squared'"),
-            "penalised": (self.penalised in ("matrices", "layers"), "'matrices' or 'layers'"),
-            "penalty_precision": (self.penalty_precision in ("float32", "mixed"), "'float32' or 'mixed'"),
             "sketch": (
                 _whole(self.sketch) and (self.sketch == 0 or self.sketch >= 2),
                 "0, or a whole number from 2 on",
@@ -83,6 +78,10 @@ class Recipe:
             "rank": (_whole(self.rank) and self.rank >= 1, "a whole number, at least 1"),
             "alpha": (_number(self.alpha) and self.alpha > 0, "a number above 0"),
         }
+        for field in fields(self):
+            if get_origin(field.type) is Literal:
+                choices = get_args(field.type)
+                checks[field.name] = (getattr(self, field.name) in choices, " or ".join(map(repr, choices)))
         for name, (good, wanted) in checks.items():
             if not good:
                 raise BenchError(f"recipe: {name} is {getattr(self, name)!r}; give {wanted}")
@@ -100,16 +99,15 @@ class Recipe:
 
 def parse(given: Iterable[str]) -> tuple[tuple[str, Any], ...]:
     """`["form=squared", "clip=0.5"]` -> (("form", "squared"), ("clip", 0.5)), checked; the last of a name counts."""
-    kinds = {f.name: f.type for f in fields(Recipe)}
+    kinds: dict[str, Any] = {f.name: f.type for f in fields(Recipe)}
     found: dict[str, Any] = {}
     for text in given:
         name, _, value = text.partition("=")
         if name not in kinds or name == "betas":
             raise UnknownName("recipe option", name, [kind for kind in kinds if kind != "betas"])
         try:
-            found[name] = {"int": int, "float": float}.get(str(getattr(kinds[name], "__name__", "")), str)(
-                value.strip()
-            )
+            convert = kinds[name] if kinds[name] in (int, float) else str
+            found[name] = convert(value.strip())
         except ValueError:
             raise BenchError(f"--recipe {text}: {name} takes a number") from None
     usual: dict[str, Any] = {"steps": max(1, found.get("warmup_steps", 0) + 1), "batch_size": 1, "lr": 1.0}
