@@ -60,10 +60,3 @@ def draw_rows(task: str, seed: str, labels: np.ndarray, style: Style) -> np.ndar
         canvas = np.asarray(draw(Random(f"{seed}/{i}"), int(label), style))
         images[i] = develop(canvas, generator, noise)
     return images
-
-
-def checksum(images: np.ndarray, labels: np.ndarray) -> str:
-    """SHA-256 of the bytes of images (uint8) and labels (little-endian int64), as stored in the cards."""
-    digest = hashlib.sha256(np.ascontiguousarray(images, np.uint8).tobytes())
-    digest.update(np.ascontiguousarray(labels, "<i8").tobytes())
-    return digest.hexdigest()

@@ -5,7 +5,8 @@ import pytest
 
 from bench import cards
 from bench.errors import BenchError
-from bench.mini8 import CLASSES, SPLITS, checksum, digits, draw_rows, render
+from bench.images import Images, digest
+from bench.mini8 import CLASSES, SPLITS, digits, draw_rows, render
 
 DRAWN = sorted(set(CLASSES) - {"digits"})
 
@@ -19,7 +20,7 @@ def test_cards_describe_the_pixels(task: str) -> None:
         assert images.dtype == np.uint8
         assert images.shape == (described.rows, 3, 32, 32)
         assert labels.dtype == np.int64
-        assert checksum(images, labels) == described.sha256
+        assert digest(Images(images, labels)) == described.sha256
         counts = np.bincount(labels, minlength=CLASSES[task])
         assert counts.max() - counts.min() <= (1 if task != "digits" else 5)
 
