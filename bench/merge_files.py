@@ -3,14 +3,14 @@
 Per-tensor operators hold one tensor of every expert and write it merged before they read the next; global ones (TIES
 and other whole-model ranks) read the files once or twice more and hold the merged vector. An expert is a task vector as
 bench writes it, or, with `pretrained`, also a whole checkpoint, whose update is checkpoint minus pretrained.
-Checkpoints of a whole CLIP count with their image tower only: the frozen text tower would change what "the largest 20
-%" means.
+Checkpoints of a whole CLIP count with their image tower only: the frozen text tower would change what "the largest
+20 %" means.
 """
 
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,7 @@ Layout = dict[str, tuple[torch.dtype, tuple[int, ...]]]
 
 
 class Expert(Mapping[str, Tensor]):
-    """The task vector in a file, read tensor by tensor; names as open_clip's image tower has them, without
-    `visual.`."""
+    """The task vector in a file, read tensor by tensor; named as in open_clip's image tower, without `visual.`."""
 
     def __init__(self, path: str | Path, pretrained: TensorFile | None) -> None:
         self.file = TensorFile(_single(Path(path)))
@@ -53,7 +52,7 @@ class Expert(Mapping[str, Tensor]):
         tensor = self.file[self._names[name]]
         if self._base is None:
             return tensor
-        return tensor.float() - self._base[_stored(self._base, name)].float()
+        return tensor.float() - self._base[_stored(self._base.shapes, name)].float()
 
     def __contains__(self, name: object) -> bool:  # without reading the tensor
         return name in self._names
@@ -114,15 +113,11 @@ def merge_files(
         for file in [v.path for v in vectors] + ([base.path] if base is not None else []):
             if out.exists() and out.samefile(file):
                 raise ValueError(f"{out} is one of the files to merge, which stay as they are; name another to write")
-        names = _agreed(vectors, base)
-        layout = _layout(vectors, names, base)
-        merged = _merged(way, dict(options), vectors, names, seed)
-        write(
-            out,
-            layout,
-            _finished(merged, vectors, base, scaling, layout),
-            _metadata(way, options, vectors, scaling, base),
-        )
+        _agree(vectors, base)
+        layout = _layout(vectors, base)
+        merged = Merged(way, options, vectors, seed)
+        about = _metadata(way, options, vectors, scaling, base)
+        write(out, layout, _finished(merged, vectors, base, scaling, layout), about)
     except ValueError as error:
         raise BenchError(_with_files(str(error), experts, base)) from error
     return out
@@ -138,26 +133,27 @@ def _single(path: Path) -> Path:
     return found[0]
 
 
-def _stored(base: TensorFile, name: str) -> str:
-    return name if name in base.shapes else VISUAL + name
+def _stored(names: Container[str], name: str) -> str:
+    return name if name in names else VISUAL + name
 
 
-def _agreed(vectors: Sequence[Expert], base: TensorFile | None) -> list[str]:
-    """The common names; DataError with files and tensor where names or shapes differ."""
+def _agree(vectors: Sequence[Expert], base: TensorFile | None) -> None:
+    """DataError with files and tensor where names or shapes differ."""
     first = vectors[0]
     for other in vectors[1:]:
         odd = sorted(first.keys() ^ other.keys())
         if odd:
-            has, lacks = (first, other) if odd[0] in first.shapes else (other, first)
+            has, lacks = (first, other) if odd[0] in first else (other, first)
             raise DataError(
                 f"cannot merge: {lacks.path} has no tensor {odd[0]!r} that {has.path} has ({len(odd)} names differ); "
                 "merge experts of one backbone and one fine-tuning method"
             )
-    for owner, shapes in [(v.path, v.shapes) for v in vectors[1:]] + (
-        [] if base is None else [(base.path, base.shapes)]
-    ):
+    others = [(vector.path, vector.shapes) for vector in vectors[1:]]
+    if base is not None:
+        others.append((base.path, base.shapes))
+    for owner, shapes in others:
         for name in first:
-            stored = name if name in shapes else VISUAL + name
+            stored = _stored(shapes, name)
             if stored not in shapes:
                 raise DataError(
                     f"cannot merge: {owner} has no tensor {name!r}; give the backbone the experts come from"
@@ -167,14 +163,13 @@ def _agreed(vectors: Sequence[Expert], base: TensorFile | None) -> list[str]:
                     f"cannot merge: {name!r} is {first.shapes[name]} in {first.path} and {shapes[stored]} in {owner}; "
                     "give experts and weights of one backbone"
                 )
-    return list(first)
 
 
-def _layout(vectors: Sequence[Expert], names: Sequence[str], base: TensorFile | None) -> Layout:
+def _layout(vectors: Sequence[Expert], base: TensorFile | None) -> Layout:
     if base is not None:
         return {name: (base.dtypes[name], base.shapes[name]) for name in base}
     layout: Layout = {}
-    for name in names:
+    for name in vectors[0]:
         dtype = vectors[0].dtype(name)
         for vector in vectors[1:]:
             dtype = torch.promote_types(dtype, vector.dtype(name))
@@ -182,39 +177,25 @@ def _layout(vectors: Sequence[Expert], names: Sequence[str], base: TensorFile | 
     return layout
 
 
-def _merged(
-    way: Operator, options: dict[str, Any], vectors: Sequence[Expert], names: Sequence[str], seed: int
-) -> "Merged":
-    if way.per_tensor:
-        return Merged(way, options, vectors, seed, None)
-    inputs = options | ({"factors": [v.factors(names) for v in vectors]} if "factors" in way.needs else {})
-    return Merged(way, options, vectors, seed, way.merge(list(vectors), seed=seed, **inputs))
-
-
 class Merged:
     """The merged tensors by name: looked up where the whole was merged, else merged when asked for."""
 
-    def __init__(
-        self,
-        way: Operator,
-        options: dict[str, Any],
-        vectors: Sequence[Expert],
-        seed: int,
-        whole: dict[str, Tensor] | None,
-    ) -> None:
-        self._way, self._options, self._vectors, self._seed, self._whole = way, options, vectors, seed, whole
+    def __init__(self, way: Operator, options: Mapping[str, Any], vectors: Sequence[Expert], seed: int) -> None:
+        self._way, self._options, self._vectors, self._seed = way, options, vectors, seed
+        self._whole = None if way.per_tensor else self._merge(vectors, list(vectors[0]))
 
     def take(self, name: str) -> Tensor:
         """The merged tensor, once."""
         if self._whole is not None:
             return self._whole.pop(name)
+        return self._merge([{name: vector[name]} for vector in self._vectors], [name])[name]
+
+    def _merge(self, vectors: Sequence[Mapping[str, Tensor]], names: Sequence[str]) -> dict[str, Tensor]:
         inputs = dict(self._options)
         if "factors" in self._way.needs:
-            inputs["factors"] = [vector.factors([name]) for vector in self._vectors]
-        part: dict[str, Tensor] = self._way.merge(
-            [{name: vector[name]} for vector in self._vectors], seed=self._seed, **inputs
-        )
-        return part[name]
+            inputs["factors"] = [vector.factors(names) for vector in self._vectors]
+        merged: dict[str, Tensor] = self._way.merge(list(vectors), seed=self._seed, **inputs)
+        return merged
 
 
 def _finished(
@@ -251,6 +232,6 @@ def _metadata(
 def _with_files(message: str, experts: Sequence[str | Path], base: TensorFile | None) -> str:
     """Operators count experts; people know files. NaN in a difference may come from the pretrained side."""
     found = re.search(r"'([^']+)' of expert \d+ holds NaN", message)
-    if base is not None and found and not torch.isfinite(base[_stored(base, found[1])]).all():
+    if base is not None and found and not torch.isfinite(base[_stored(base.shapes, found[1])]).all():
         return f"{base.path}: {found[1]!r} holds NaN or infinity; give the weights the experts come from"
     return re.sub(r"expert (\d+)", lambda m: str(experts[int(m[1])]) if int(m[1]) < len(experts) else m[0], message)
