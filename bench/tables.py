@@ -175,8 +175,8 @@ def collect(rows: pa.Table, cells: pa.Table, suite: str | None = None) -> Lines:
         linearised=linearised,
     )
     unable = {kind: [line for line in lines.inapplicable if line.kind == kind] for kind in ("addition", "posthoc")}
-    merged = (lines.addition + unable["addition"], lines.posthoc + unable["posthoc"])
-    for group in (*merged, lines.negation, lines.experts, lines.zeroshot):
+    rows = (lines.addition + unable["addition"], lines.posthoc + unable["posthoc"])
+    for group in (*rows, lines.negation, lines.experts, lines.zeroshot):
         name(group)
     return lines
 
