@@ -46,7 +46,7 @@ class Cell:
         A recipe appears without the numbers that are at their defaults, so that an option added later, off by
         default, renames no result. The defaults themselves are pinned by a test.
         """
-        found = {"kind": self.kind, "key_version": KEY_VERSION, **json.loads(json.dumps(self, default=_fields))}
+        found = {"kind": self.kind, "key_version": KEY_VERSION, **json.loads(json.dumps(self, default=field_values))}
         if "recipe" in found:
             found["recipe"] = {k: v for k, v in found["recipe"].items() if v != RECIPE_DEFAULTS.get(k)}
         return found
@@ -289,7 +289,7 @@ def from_identity(identity: Any, key: str = "") -> Cell:
     return cell
 
 
-def _fields(value: Any) -> dict[str, Any]:
+def field_values(value: Any) -> dict[str, Any]:
     """A cell or a recipe as JSON sees it; `dataclasses.asdict` copies every value and takes five times as long."""
     return {f.name: getattr(value, f.name) for f in fields(value)}
 

@@ -6,11 +6,22 @@ growing with the number asked for, so that a larger plan contains the smaller on
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from itertools import combinations
 from typing import Any, TypeVar
 
-from bench.cells import Addition, Disentangle, Expert, Finetune, Geometry, Negation, Posthoc, Strength, Variant
+from bench.cells import (
+    Addition,
+    Disentangle,
+    Expert,
+    Finetune,
+    Geometry,
+    Negation,
+    Posthoc,
+    Strength,
+    Variant,
+    field_values,
+)
 from bench.errors import BenchError
 from bench.suites import Suite
 
@@ -46,16 +57,14 @@ def negations(suite: Suite, experts: Sequence[Expert]) -> list[Negation]:
 
 def geometry(experts: Sequence[Expert]) -> Geometry:
     """The geometry of one set of experts."""
-    return Geometry(**_where(experts[0]), **_of(experts))
+    return Geometry(**shared(experts))
 
 
 def disentangling(experts: Sequence[Expert], modes: Iterable[str], pairs: int = PAIRS) -> list[Disentangle]:
     """The disentanglement error of some pairs of tasks, in every mode of evaluation."""
     chosen = sampled(list(combinations(experts, 2)), pairs, lambda pair: [e.task for e in pair])
     return [
-        Disentangle(**_where(pair[0]), **_of(pair), mode=mode, coefficients=SQUARE, images=IMAGES)
-        for pair in chosen
-        for mode in modes
+        Disentangle(**shared(pair), mode=mode, coefficients=SQUARE, images=IMAGES) for pair in chosen for mode in modes
     ]
 
 
@@ -70,7 +79,7 @@ def subsets(experts: Sequence[Expert], at_most: int) -> list[tuple[Expert, ...]]
 
 def posthoc(addition: Addition) -> Posthoc:
     """The same merge, evaluated as a tangent model."""
-    return Posthoc(**_fields(addition))
+    return Posthoc(**field_values(addition))
 
 
 def variants(experts: Sequence[Finetune]) -> list[tuple[float, list[Finetune]]]:
@@ -85,7 +94,7 @@ def variants(experts: Sequence[Finetune]) -> list[tuple[float, list[Finetune]]]:
             [
                 e
                 if e.recipe.strength == strength
-                else Variant(**_fields(e) | {"recipe": replace(e.recipe, strength=strength)})
+                else Variant(**field_values(e) | {"recipe": replace(e.recipe, strength=strength)})
                 for e in experts
             ],
         )
@@ -95,7 +104,7 @@ def variants(experts: Sequence[Finetune]) -> list[tuple[float, list[Finetune]]]:
 
 def at_strength(addition: Addition, strength: float) -> Strength:
     """Task addition of experts with this strength, as a point of a sensitivity curve."""
-    return Strength(**_fields(addition), strength=strength)
+    return Strength(**field_values(addition), strength=strength)
 
 
 def sampled(items: Sequence[Sampled], at_most: int, name: Any) -> list[Sampled]:
@@ -105,17 +114,14 @@ def sampled(items: Sequence[Sampled], at_most: int, name: Any) -> list[Sampled]:
     return [item for item in items if id(item) in kept]
 
 
-def _where(cell: Expert) -> dict[str, Any]:
-    return {"suite": cell.suite, "backbone": cell.backbone, "backbone_fingerprint": cell.backbone_fingerprint}
-
-
-def _of(experts: Sequence[Expert]) -> dict[str, Any]:
+def shared(experts: Sequence[Expert]) -> dict[str, Any]:
+    """The fields that every cell on one set of experts has."""
     first = experts[0]
-    return {
+    return _where(first) | {
         "tasks": tuple((e.task, e.card) for e in experts), "experts": tuple(e.key for e in experts),
         "finetuning": first.finetuning, "seed": first.seed,
     }  # fmt: skip
 
 
-def _fields(cell: Any) -> dict[str, Any]:
-    return {f.name: getattr(cell, f.name) for f in fields(cell)}
+def _where(cell: Expert) -> dict[str, Any]:
+    return {"suite": cell.suite, "backbone": cell.backbone, "backbone_fingerprint": cell.backbone_fingerprint}

@@ -124,13 +124,12 @@ def plan(
                 ]
                 cells += experts
                 sizes = chosen.subsets if subsets is None else subsets
-                cells += _experiments(suite, backbone, catalogue, chosen, experts, merges, sizes)
+                cells += _experiments(suite, catalogue, chosen, experts, merges, sizes)
     return list({cell.key: cell for cell in cells}.values())
 
 
 def _experiments(
     suite: Suite,
-    backbone: BackboneCard,
     catalogue: Catalogue,
     chosen: Grid,
     experts: Sequence[Expert],
@@ -138,12 +137,11 @@ def _experiments(
     subsets: int,
 ) -> list[Cell]:
     """What a grid does with one set of experts."""
-    name, seed = experts[0].finetuning, experts[0].seed
     tangent = catalogue.finetuning[experts[0].method]["tangent"]
     cells: list[Cell] = []
 
     def additions(of: Sequence[Expert]) -> list[Addition]:
-        return [_addition(suite, backbone, catalogue, name, of, operator, seed) for operator in merges]
+        return [_addition(suite, catalogue, of, operator) for operator in merges]
 
     for experiment in chosen.experiments:
         if experiment == "addition":
@@ -161,7 +159,7 @@ def _experiments(
         elif experiment == "strength":
             trained = [e for e in experts if isinstance(e, Finetune)]
             if not trained:
-                raise BenchError(f"{name}: sensitivity to lambda needs experts that are trained here")
+                raise BenchError(f"{experts[0].finetuning}: sensitivity to lambda needs experts that are trained here")
             for strength, others in experiments.variants(trained):
                 cells += [*others, *(experiments.at_strength(a, strength) for a in additions(others))]
     return cells
@@ -224,24 +222,11 @@ def joint_version(method: int, regularizer: int = 0) -> int:
     return method + 1000 * regularizer
 
 
-def _addition(
-    suite: Suite,
-    backbone: BackboneCard,
-    catalogue: Catalogue,
-    name: str,
-    experts: Sequence[Expert],
-    operator: str,
-    seed: int,
-) -> Addition:
+def _addition(suite: Suite, catalogue: Catalogue, experts: Sequence[Expert], operator: str) -> Addition:
     facts = catalogue.operator(operator)
     coefficients = tuple(float(c) for c in facts["coefficients"])
     return Addition(
-        suite=suite.name,
-        backbone=backbone.name,
-        backbone_fingerprint=backbone.fingerprint,
-        tasks=tuple((e.task, e.card) for e in experts),
-        experts=tuple(e.key for e in experts),
-        finetuning=name,
+        **experiments.shared(experts),
         operator=operator,
         version=facts["version"],
         options=canonical(
@@ -249,5 +234,4 @@ def _addition(
         ),
         coefficients=coefficients,
         board="validation-tuned" if facts["board"] == "data-free" and len(coefficients) > 1 else facts["board"],
-        seed=seed,
     )
