@@ -23,7 +23,7 @@ from methods.linalg import svd
 from methods.operator import Operator
 from methods.vectors import TaskVector, Vectors
 
-Factors = Sequence[Mapping[str, tuple[Tensor, Tensor]]]
+Pairs = Sequence[Mapping[str, tuple[Tensor, Tensor]]]
 SUFFIXES = ("in_proj_weight", "in_proj_bias")
 ROWS = {"#q": 0, "#k": 1, "#v": 2}
 
@@ -74,7 +74,7 @@ def _with_factors(operator: Operator, space: str, to_space: Callable[..., Any], 
     """The operator on what `to_space(pairs, **options) -> (small tensors, way back)` makes of each factored tensor."""
     own = changes.pop("grid", {})
 
-    def function(vectors: Vectors, *, factors: Factors, **inputs: Any) -> TaskVector | list[TaskVector]:
+    def function(vectors: Vectors, *, factors: Pairs, **inputs: Any) -> TaskVector | list[TaskVector]:
         mine = {option: inputs.pop(option) for option in own}
         small: list[TaskVector] = [{} for _ in vectors]
         ways: dict[str, Callable[[Tensor], Tensor]] = {}
@@ -103,7 +103,7 @@ def _with_factors(operator: Operator, space: str, to_space: Callable[..., Any], 
     )
 
 
-def _pairs(who: str, vectors: Vectors, factors: Factors, name: str) -> list[tuple[Tensor, Tensor]] | None:
+def _pairs(who: str, vectors: Vectors, factors: Pairs, name: str) -> list[tuple[Tensor, Tensor]] | None:
     if len(factors) != len(vectors) or not all(factors):
         raise ValueError(f"{who}: not applicable, it needs the LoRA factors of all {len(vectors)} experts")
     held = [name in each for each in factors]

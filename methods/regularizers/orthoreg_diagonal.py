@@ -29,21 +29,22 @@ def dense(update: Tensor, grad: Tensor, strength: float, settings: Settings) -> 
 
 
 def factored(update: Factors, grad: Factors, strength: float, settings: Settings) -> Tensor:
-    """Column j of D = s B A has the squared norm `s^2 a_j^T (B^T B) a_j`; rows by symmetry, with B and A exchanged."""
-    (b, a, scale), form = update, settings.form
-    if by_rows(b.shape[0], a.shape[1], form):
-        return _columns(a.T, b.T, scale, grad.a.T, grad.b.T, strength, form)
-    return _columns(b, a, scale, grad.b, grad.a, strength, form)
-
-
-def _columns(b: Tensor, a: Tensor, scale: float, grad_b: Tensor, grad_a: Tensor, strength: float, form: str) -> Tensor:
+    """Column j of D = s B A has the squared norm `s^2 a_j^T (B^T B) a_j`."""
+    (b, a, scale), (grad_b, grad_a, _) = by_columns(update, grad, settings.form)
     left = scale * scale * (b.T @ b) @ a
     excess = (a * left).sum(dim=0) - 1
-    value, factor = weight(excess.square().sum(), strength, form)
+    value, factor = weight(excess.square().sum(), strength, settings.form)
     push = 4 * factor * excess
     grad_b.addmm_(b, (scale * scale) * ((a * push) @ a.T))
     grad_a.addcmul_(left, push)
     return value
+
+
+def by_columns(update: Factors, grad: Factors, form: str) -> tuple[Factors, Factors]:
+    """Both as they are, or transposed where rows are meant: B and A change places."""
+    if not by_rows(update.b.shape[0], update.a.shape[1], form):
+        return update, grad
+    return Factors(update.a.T, update.b.T, update.scale), Factors(grad.a.T, grad.b.T)
 
 
 REGULARIZER = Regularizer(

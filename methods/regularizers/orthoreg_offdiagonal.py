@@ -14,7 +14,7 @@ from torch import Tensor
 
 from methods.factors import Factors
 from methods.regularizers.orthoreg import grams
-from methods.regularizers.orthoreg_diagonal import by_rows
+from methods.regularizers.orthoreg_diagonal import by_columns, by_rows
 from methods.regularizers.record import Regularizer, Settings, gram, weight
 
 
@@ -36,19 +36,13 @@ def dense(update: Tensor, grad: Tensor, strength: float, settings: Settings) -> 
 
 
 def factored(update: Factors, grad: Factors, strength: float, settings: Settings) -> Tensor:
-    (b, a, scale), form = update, settings.form
-    if by_rows(b.shape[0], a.shape[1], form):
-        return _columns(a.T, b.T, scale, grad.a.T, grad.b.T, strength, form)
-    return _columns(b, a, scale, grad.b, grad.a, strength, form)
-
-
-def _columns(b: Tensor, a: Tensor, scale: float, grad_b: Tensor, grad_a: Tensor, strength: float, form: str) -> Tensor:
+    (b, a, scale), (grad_b, grad_a, _) = by_columns(update, grad, settings.form)
     p, q = grams(b, a, scale)
     m = p @ q
     left = scale * p.to(a.dtype) @ a
     norms = (a * left).sum(dim=0)
     total = (m * m.T).sum() - norms.double().square().sum()
-    value, factor = weight(total, strength, form)
+    value, factor = weight(total, strength, settings.form)
     push = norms * (4 * factor).to(a.dtype)
     factor = 4 * scale * factor
     grad_b.addmm_(b, (factor * (q @ m)).to(b.dtype) - scale * scale * ((a * push) @ a.T))
