@@ -1,6 +1,7 @@
 """What the harness costs when cells cost nothing: ten thousand cells planned, driven, read, resumed, tabled.
 
-    python -m benchmarks.harness [--cells 10000] [--ray 400]        ten minutes on one core, 200 MB of scratch
+    python -m benchmarks.harness [--cells 10000] [--ray 200 800]    ten minutes on one core, 200 MB of scratch
+    python -m benchmarks.harness --ray 200 800 10000                the same with all cells on Ray: five minutes more
 
 Cells are those of `--grid all` over as many seeds as it takes; their work is `benchmarks._noop`: nothing, or a record
 with as many rows as the real one. Every stage is a process of its own, so that its CPU seconds and peak memory are its
@@ -11,6 +12,7 @@ import argparse
 import json
 import os
 import platform
+import resource
 import subprocess
 import sys
 import tempfile
@@ -65,8 +67,12 @@ def fill(seeds: int, store: str) -> dict[str, Any]:
 
 
 def ray(seeds: int, store: str, cells: int = 0) -> dict[str, Any]:
-    """Ray Tune over the first cells of the plan, which do nothing. Time between the first and the last to end."""
-    return _driven(plan(seeds)[:cells], store, Noop, local=False)
+    """Ray Tune over the first cells of the plan, which do nothing. Time between the first and the last to end.
+
+    `driver_mb`: peak resident memory of the driver alone; `peak_mb` is that of the largest process, Ray's own included.
+    """
+    found = _driven(plan(seeds)[:cells], store, Noop, local=False)
+    return found | {"driver_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10}
 
 
 def read(seeds: int, store: str) -> dict[str, Any]:
