@@ -176,6 +176,7 @@ def gpus() -> list[Finding]:
 
 def nodes(address: str, store: str, suite: str, cells: Sequence[Cell], device: str) -> list[Finding]:
     """Every live node of the cluster: same versions, a clock that agrees, the same store, and all of `machine`."""
+    os.environ.setdefault("RAY_ENABLE_UV_RUN_RUNTIME_ENV", "0")  # as in `bench.driver.ray_tune`: read when ray comes
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 

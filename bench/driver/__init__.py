@@ -51,6 +51,8 @@ class Workers:
             raise BenchError(f"--workers is {self.count}; give a whole number, at least 1")
         if not 0 <= self.gpu_fraction <= 1:
             raise BenchError(f"--gpu-fraction is {self.gpu_fraction}; give a number above 0, at most 1")
+        if "://" in self.address:
+            raise BenchError(f"--address is {self.address}; give HOST:PORT of a head node, or auto on one of its nodes")
         if self.cell_timeout < 0:
             raise BenchError(f"--cell-timeout is {self.cell_timeout}; give seconds, or 0 for no limit")
 

@@ -58,6 +58,7 @@ def _start(workers: Workers, scratch: Path) -> dict[str, float]:
     else:
         cpus = workers.count or (os.cpu_count() or 1)
         ours = {
+            "address": "local",  # whatever cluster RAY_ADDRESS names
             "num_cpus": cpus,
             "include_dashboard": False,
             "object_store_memory": 128 * 2**20,

@@ -118,6 +118,7 @@ def test_every_kind_of_trouble_in_one_ray_run(tmp_path, monkeypatch):
     from bench.driver import trials
 
     monkeypatch.setattr(trials, "GRACE", 3.0)
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # a run without --address starts its own Ray all the same
     scars = tmp_path / "scars"
     scars.mkdir()
     store = Store(tmp_path / "store")
@@ -159,7 +160,9 @@ def test_scratch_folders_of_dead_drivers_are_removed(tmp_path):
     )
 
 
-@pytest.mark.parametrize("wrong", [{"count": -1}, {"gpu_fraction": 1.5}, {"cell_timeout": -1.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"count": -1}, {"gpu_fraction": 1.5}, {"cell_timeout": -1.0}, {"address": "ray://head:10001"}]
+)
 def test_workers_out_of_range(wrong):
     with pytest.raises(BenchError, match="give"):
         Workers(**wrong)
