@@ -8,10 +8,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
-from rich import box
-from rich.console import Group
-from rich.table import Table
-from rich.text import Text
 
 from bench import catalogue, stats, tables
 from bench.errors import BenchError, UnknownName
@@ -21,7 +17,6 @@ from bench.tables import Lines
 
 ALPHA = 1 - stats.CONFIDENCE
 BASELINE = "task_arithmetic"
-BOARDS_DIFFER = "{} on different boards: one was allowed to see more than the other."
 
 
 def compare(rows: pa.Table, cells: pa.Table, a: str, b: str, *, suite: str | None = None) -> dict[str, Any]:
@@ -64,31 +59,29 @@ def compare_regulariser(
     `instead`  M/operator - M+regulariser/baseline: the operator instead of the regulariser;
     `beside`   M+regulariser/operator - M+regulariser/baseline: the operator on top of the regulariser.
     The last two are left out where operator and baseline are the same or the baseline was not measured. `left_out`
-    names the operator's rows that have no numbers, and why.
+    names the operator's rows without numbers on the methods that other operators were measured on, and why.
     """
     lines = tables.collect(rows, cells, suite)
     measured = {line.name: line for line in lines.addition if line.complete}
     merged = [line for line in lines.all if line.kind == "addition"]
-    if operator not in {line.operator for line in merged}:
-        raise UnknownName("measured operator", operator, sorted({line.operator for line in merged}))
+    known = {_variant(line) for line in merged}
+    if operator not in known:
+        ways = sorted({_variant(line) for line in merged if line.operator == operator})
+        if ways:
+            raise BenchError(f"{operator} was measured in {len(ways)} ways ({', '.join(ways)}); name one of them")
+        raise UnknownName("measured operator", operator, known)
     regularisers = {line.finetuning.partition("+")[2] for line in merged} - {""} | catalogue.load().regularizers.keys()
     if regulariser not in regularisers:
         raise UnknownName("regulariser", regulariser, regularisers)
-    left_out = [
-        {"name": line.name, "reason": f"not applicable, {line.reason}" if line.reason else _unfinished(line)}
-        for line in merged
-        if line.operator == operator and not line.complete
-    ]
-    methods = sorted(
-        line.finetuning for line in lines.addition if line.operator == operator and "+" not in line.finetuning
-    )
+    methods = sorted({line.finetuning.partition("+")[0] for line in merged if _variant(line) == operator})
     pairs: list[tuple[str, str, Line, Line]] = []
-    for method in dict.fromkeys(methods):
+    for method in methods:
         plain, regular = measured.get(f"{method}/{operator}"), measured.get(f"{method}+{regulariser}/{operator}")
         rival = measured.get(f"{method}+{regulariser}/{baseline}") if baseline != operator else None
         for kind, one, other in (("effect", regular, plain), ("instead", plain, rival), ("beside", regular, rival)):
             if one is not None and other is not None:
                 pairs.append((method, kind, one, other))
+    left_out = _left_out(lines, merged, operator, regulariser)
     if not pairs:
         regularised = sorted({line.finetuning for line in lines.addition if "+" in line.finetuning})
         first = f"; {left_out[0]['name']}: {left_out[0]['reason']}" if left_out else ""
@@ -97,6 +90,27 @@ def compare_regulariser(
             f"(regularised methods here: {', '.join(regularised) or 'none'}{first}); run both first"
         )
     return _family(lines, pairs, operator, regulariser, baseline) | {"left_out": left_out}
+
+
+def _variant(line: Line) -> str:
+    """What follows the fine-tuning method in a row's name: the operator and what tells its variants apart."""
+    return line.name.partition("/")[2]
+
+
+def _left_out(lines: Lines, merged: Sequence[Line], operator: str, regulariser: str) -> list[dict[str, str]]:
+    mine = {line.finetuning: line for line in merged if _variant(line) == operator}
+    methods = {line.finetuning for line in lines.addition if line.finetuning.partition("+")[2] in ("", regulariser)}
+    found = []
+    for method in sorted(methods | mine.keys()):
+        line, others = mine.get(method), [x.name for x in merged if (x.finetuning, x.operator) == (method, operator)]
+        if line is None:
+            reason = f"only as {', '.join(others)}" if others else "not measured"
+        elif line.complete:
+            continue
+        else:
+            reason = f"not applicable, {line.reason}" if line.reason else _unfinished(line)
+        found.append({"name": f"{method}/{operator}", "reason": reason})
+    return found
 
 
 def _family(
@@ -228,59 +242,3 @@ def _summary(comparisons: Sequence[dict[str, Any]], operator: str, regulariser: 
 def p_text(p: float) -> str:
     """Three decimals with their sign of relation, or the bound below which they say nothing."""
     return f"= {p:.3f}" if p >= 0.001 else "< 0.001"
-
-
-def render(result: dict[str, Any]) -> Group:
-    """A result of `compare` or `compare_regulariser` for a terminal, ready for `rich.print`."""
-    return _render_family(result) if "comparisons" in result else _render_pair(result)
-
-
-def _render_family(result: dict[str, Any]) -> Group:
-    table = _table("", "row", "against", "accuracy", "difference", "95 % interval", "p (Holm)", "verdict")
-    for c in result["comparisons"]:
-        sides = f"{c['a']['accuracy']:.2f} / {c['b']['accuracy']:.2f}"
-        interval = f"[{_signed(c['low'])}, {_signed(c['high'])}]"
-        numbers = (sides, _signed(c["difference"]), interval, p_text(c["p"]).removeprefix("= "))
-        table.add_row(c["kind"], c["a"]["name"], c["b"]["name"], *numbers, c["verdict"])
-    worst = max(c["detectable"] for c in result["comparisons"])
-    note = (
-        "Intervals are those of each comparison alone, p is adjusted for all of them. Differences from "
-        f"{worst:.2f} points on would have been found with 80 % power in every single comparison."
-    )
-    if any(c["boards_differ"] for c in result["comparisons"]):
-        note += "\n" + BOARDS_DIFFER.format(f"{result['operator']} and {result['baseline']} are")
-    left_out = [Text(f"left out: {row['name']}: {row['reason']}", style="dim") for row in result["left_out"]]
-    return Group(table, Text(result["sentence"]), Text(note, style="dim"), *left_out)
-
-
-def _render_pair(result: dict[str, Any]) -> Group:
-    sides = _table("", "accuracy", "normalised (own)", "normalised (common)", "board")
-    for side in (result["a"], result["b"]):
-        numbers = [_number(side[k]) for k in ("accuracy", "normalised", "normalised_common")]
-        sides.add_row(side["name"], *numbers, side["board"])
-    tasks = _table("task", result["a"]["name"], result["b"]["name"], "difference", "images won", "lost", "p (Holm)")
-    for t in result["tasks"]:
-        numbers = [_number(t["a"]), _number(t["b"]), _signed(t["difference"]), str(t["won"]), str(t["lost"])]
-        tasks.add_row(t["task"], *numbers, p_text(t["p_holm"]).removeprefix("= "))
-    found = f"Differences from {result['detectable']:.2f} points on would have been found with 80 % power."
-    seeds = ", ".join(map(str, result["seeds"])) or "none (nothing random)"
-    notes = [f"{found} Seeds: {seeds}. Per task: McNemar's exact test."]
-    if result["boards_differ"]:
-        notes.append(BOARDS_DIFFER.format("The two rows are"))
-    return Group(sides, tasks, Text(result["sentence"], style="bold"), Text("\n".join(notes), style="dim"))
-
-
-def _table(*columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        text = column in ("", "row", "against", "task", "board", "verdict")
-        table.add_column(column, justify="left" if text else "right", overflow="fold")
-    return table
-
-
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.2f}"

@@ -52,6 +52,7 @@ def compare(
     """
     from bench import compare as comparing
     from bench import results as stored
+    from bench.cli import compared
     from bench.errors import BenchError
 
     if bool(b) == bool(against):
@@ -68,7 +69,7 @@ def compare(
 
     from rich.console import Console
 
-    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(comparing.render(found))
+    Console(highlight=False, width=None if sys.stdout.isatty() else 160).print(compared.render(found))
 
 
 def plot(

@@ -11,6 +11,7 @@ from rich.console import Console
 from samples import TASKS, Synthetic
 
 from bench import compare, results, stats, tables
+from bench.cli import compared
 from bench.errors import BenchError, UnknownName
 from bench.records import pack_bits
 
@@ -34,7 +35,7 @@ def by_hand():
 
 def text(result):
     sink = io.StringIO()
-    Console(file=sink, width=200).print(compare.render(result))
+    Console(file=sink, width=200).print(compared.render(result))
     return sink.getvalue()
 
 
@@ -108,6 +109,36 @@ def test_a_baseline_that_saw_less_is_said():
         "effect": False, "instead": True, "beside": True,
     }  # fmt: skip
     assert "peeking and task_arithmetic are on different boards" in text(found)
+
+
+def test_what_was_not_measured_is_named_with_its_reason():
+    sample = crafted()
+    for seed in (0, 1):
+        experts = [f"expert-att+orthoreg-{task}-{seed}" for task in TASKS]
+        sample.addition("att+orthoreg", "mine", seed, experts, 0.6)
+    sample.inapplicable("nonlinear", "mine", 0, "needs a reason")
+    found = compare.compare_regulariser(*sample.tables(), "mine")
+    assert [(c["method"], c["kind"], c["seeds"]) for c in found["comparisons"]] == [("att", "beside", [0, 1])]
+    assert found["left_out"] == [
+        {"name": "att/mine", "reason": "not measured"},
+        {"name": "nonlinear/mine", "reason": "not applicable, needs a reason"},
+        {"name": "nonlinear+orthoreg/mine", "reason": "not measured"},
+    ]
+    shown = text(found)
+    assert "left out, not measured: att/mine, nonlinear+orthoreg/mine\n" in shown
+    assert "Fewer than 3 seeds: this speaks of these very models" in shown
+    assert "Fewer than" not in text(compare.compare_regulariser(*crafted().tables(), "ties"))
+
+
+def test_of_an_operator_measured_in_two_ways_one_is_named():
+    sample = Synthetic(methods=("att", "att+orthoreg"), operators=("ties",), seeds=(0,))
+    for method in ("att", "att+orthoreg"):
+        experts = [f"expert-{method}-{task}-0" for task in TASKS]
+        sample.addition(method, "ties", 0, experts, 0.8, options='{"density":0.1}')
+    with pytest.raises(BenchError, match=r"in 2 ways \(ties\[defaults\], ties\[density=0.1\]\); name one of them"):
+        compare.compare_regulariser(*sample.tables(), "ties")
+    (effect,) = compare.compare_regulariser(*sample.tables(), "ties[density=0.1]")["comparisons"]
+    assert (effect["a"]["name"], effect["kind"]) == ("att+orthoreg/ties[density=0.1]", "effect")
 
 
 def test_an_operator_next_to_a_regulariser_on_every_method():
