@@ -40,6 +40,7 @@ class Backbone:
         device: str = "cpu",
         fast: bool = True,
         checkpointing: bool = False,
+        compiled: bool = False,
         model: Any = None,
     ) -> None:
         self.card = card
@@ -51,7 +52,7 @@ class Backbone:
             _same_as_before(card, self.sha256)
         self.heads = {d.name: _head(model, self.sha256, card, d, self.device).to(self.device) for d in datasets}
         visual = model.visual.to(self.device).eval().requires_grad_(False)
-        self.tower = Tower(visual, fast=fast, checkpointing=checkpointing)
+        self.tower = Tower(visual, fast=fast, checkpointing=checkpointing, compiled=compiled)
         self.pretrained: dict[str, Tensor] = {name: p.detach() for name, p in visual.named_parameters()}
         self.mean = torch.tensor(card.mean, device=self.device).view(1, 3, 1, 1)
         self.std = torch.tensor(card.std, device=self.device).view(1, 3, 1, 1)
@@ -61,14 +62,15 @@ class Backbone:
         return images.normalise(pixels.to(self.device, non_blocking=True), self.mean, self.std)
 
 
-def load(
-    name: str, datasets: Iterable[DatasetCard], *, device: str = "cpu", fast: bool = True, checkpointing: bool = False
-) -> Backbone:
-    """The backbone `name` with pretrained weights and heads; DataError says how to get weights that are not here."""
-    return Backbone(suites.backbone(name), datasets, device=device, fast=fast, checkpointing=checkpointing)
+def load(name: str, datasets: Iterable[DatasetCard], **how: Any) -> Backbone:
+    """The backbone `name` with pretrained weights and heads, `how` as `Backbone` takes it.
+
+    DataError says how to get weights that are not here.
+    """
+    return Backbone(suites.backbone(name), datasets, **how)
 
 
-def untrained(card: BackboneCard, *, device: str = "cpu") -> Backbone:
+def untrained(card: BackboneCard, **how: Any) -> Backbone:
     """The backbone with random weights and no heads, for measurements of time and memory."""
     import open_clip
 
@@ -77,7 +79,7 @@ def untrained(card: BackboneCard, *, device: str = "cpu") -> Backbone:
         model = open_clip.create_model(card.architecture, precision="fp32", load_weights=False)
     finally:
         logging.disable(logging.NOTSET)
-    return Backbone(card, (), device=device, model=model)
+    return Backbone(card, (), model=model, **how)
 
 
 def _create(card: BackboneCard) -> Any:

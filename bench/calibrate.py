@@ -8,8 +8,9 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,6 +23,7 @@ from bench.errors import BenchError
 from bench.evaluate import Evaluator
 from bench.images import Images
 from bench.recipes import Recipe
+from bench.runtime import Runtime, settle
 
 CLASSES = 10
 
@@ -34,19 +36,21 @@ def measure(
     methods: Sequence[str],
     batch: int = 0,
     steps: int = 0,
+    recipe: Sequence[tuple[str, Any]] = (),
+    runtime: Mapping[str, Any] = MappingProxyType({}),
     say: Callable[[str], None] = lambda text: None,
 ) -> Costs:
     """Time training by method, evaluation and its derivative for the backbone `name`.
 
     `batch` and `steps` are those of the timed runs; by default 128 images and 20 steps on CUDA, 2 steps of 8 images (32
-    small ones) on one thread of a CPU. BenchError without such a device, or where CUDA memory ends.
+    small ones) on one thread of a CPU. `recipe` and `runtime` are options that differ from those of a plain run.
+    BenchError without such a device, or where CUDA memory ends.
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise BenchError("no CUDA device here; use --device cpu, or run on a machine that has one")
-    on_gpu = device == "cuda"
-    if not on_gpu:
-        torch.set_num_threads(1)  # as cells run by default
-    base = _backbone(name, device, say)
+    on_gpu, how = device == "cuda", Runtime("", device=device, **runtime)
+    settle(how)
+    base = _backbone(name, how, say)
     size = base.card.image_size
     batch = batch or (128 if on_gpu else 32 if size <= 64 else 8)
     steps = steps or (20 if on_gpu else 2)
@@ -56,7 +60,7 @@ def measure(
     head = 100 * torch.nn.functional.normalize(
         torch.randn(CLASSES, base.pretrained["proj"].shape[1], generator=random), dim=1
     )
-    recipe = Recipe(steps=1, batch_size=batch, lr=1e-6, strength=1.0)
+    fixed = {"lr": 1e-6, "strength": 1.0, **dict(recipe)}
 
     train: dict[str, float] = {}
     whole: dict[str, float] = {}
@@ -68,7 +72,8 @@ def measure(
 
         def run(count: int, method: str = method, regularizer: str = regularizer) -> finetune.Expert:
             return finetune.train(
-                base.tower, base.pretrained, head, pixels, labels, replace(recipe, steps=count),
+                base.tower, base.pretrained, head, pixels, labels,
+                Recipe(**{**fixed, "steps": count, "batch_size": batch, "warmup_steps": 0}),
                 method=method, regulariser=regularizer or None, seed=0, mean=base.card.mean, std=base.card.std,
                 device=device,
             )  # fmt: skip
@@ -119,12 +124,15 @@ def measure(
     )
 
 
-def _backbone(name: str, device: str, say: Callable[[str], None]) -> Backbone:
+def _backbone(name: str, how: Runtime, say: Callable[[str], None]) -> Backbone:
     card = suites.backbone(name)
+    options: dict[str, Any] = {
+        "device": how.device, "fast": how.fast, "checkpointing": how.checkpointing, "compiled": how.compile
+    }  # fmt: skip
     if card.weights == "bundled" or preflight.weights_file(card).is_file():
-        return backbone.load(name, (), device=device)
+        return backbone.load(name, (), **options)
     say(f"random weights: those of {name} are not looked for")
-    return backbone.untrained(card, device=device)
+    return backbone.untrained(card, **options)
 
 
 def _seconds(work: Callable[[], object], on_gpu: bool) -> float:

@@ -120,11 +120,23 @@ class Evaluator:
 
     def near(self, images: Images) -> "Images | OnDevice":
         """The images on the backbone's GPU as uint8 when they fit into its share of the memory, else as they are."""
-        if id(images) not in self._held:
-            fits = images.pixels.nbytes <= self.resident * free_memory(self.backbone.device)
-            found: Images | OnDevice = OnDevice.of(images, self.backbone.device) if fits else images
-            self._held[id(images)] = images, found  # with the images, so that their id stays theirs
-        return self._held[id(images)][1]
+        key = id(images)
+        found = self._held.pop(key) if key in self._held else (images, self._place(images))
+        self._held[key] = found  # as the one asked for last; with the images, so that their id stays theirs
+        return found[1]
+
+    def _place(self, images: Images) -> "Images | OnDevice":
+        """A copy on the GPU for which those that were asked for the longest time ago make room."""
+        there = {key: held.pixels.nbytes for key, (_, held) in self._held.items() if isinstance(held, OnDevice)}
+        taken, size = sum(there.values()), images.pixels.nbytes
+        room = self.resident * (free_memory(self.backbone.device) + taken)
+        if size > room:
+            return images
+        for key, bytes_ in there.items():
+            if taken + size > room:
+                del self._held[key]
+                taken -= bytes_
+        return OnDevice.of(images, self.backbone.device)
 
 
 class Scaled:
@@ -153,8 +165,13 @@ def to_device(array: NDArray[Any], device: torch.device) -> Tensor:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that are free on a GPU; 0 on a CPU, whose memory is where images are anyway."""
-    return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else 0
+    """Bytes that this process may still take on a GPU; 0 on a CPU, whose memory is where images are anyway."""
+    if device.type != "cuda":
+        return 0
+    free, total = torch.cuda.mem_get_info(device)
+    taken, reserved = torch.cuda.memory_allocated(device), torch.cuda.memory_reserved(device)
+    cap = torch.cuda.get_per_process_memory_fraction(device) * total
+    return max(0, min(free + reserved, int(cap)) - taken)
 
 
 def predict(features: Tensor, head: Tensor) -> Tensor:

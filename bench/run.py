@@ -27,7 +27,7 @@ from bench.kinds.rows import Found
 from bench.merge import Vectors
 from bench.records import Record
 from bench.resume import FileCheckpoint
-from bench.runtime import Runtime
+from bench.runtime import Runtime, settle
 from bench.schedule import Outcome
 from bench.store import Store
 
@@ -57,10 +57,7 @@ class Session:
 
     def __init__(self, runtime: Runtime, store: Store | None = None) -> None:
         memory.cap(runtime.memory_limit)
-        torch.set_num_threads(runtime.threads)
-        if runtime.deterministic:
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
-        torch.use_deterministic_algorithms(runtime.deterministic, warn_only=True)
+        settle(runtime)
         self.runtime = runtime
         self.store = store or Store(runtime.store)
         self.registry = registry.load(runtime.include)
@@ -97,12 +94,17 @@ class Session:
         """The record of a cell; raises what goes wrong."""
         if cell.kind not in RUNNERS:
             raise BenchError(f"no way to run a cell of kind {cell.kind!r} here; use the bench that planned it")
-        self._state = None
+        self._state, device = None, self.device(cell)
+        if device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
         wall, cpu = time.perf_counter(), time.process_time()
         rows, found = RUNNERS[cell.kind](cell, self)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-        about = {**here(), "device": self.device(cell)}
-        if (held := self._evaluators.get((cell.backbone, self.device(cell)))) is not None:
+        about = {**here(), "device": device}
+        if device == "cuda":
+            about["gpu"] = torch.cuda.get_device_name()
+            about["peak_gpu_mb"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
+        if (held := self._evaluators.get((cell.backbone, device))) is not None:
             about["weights"] = held.backbone.sha256
         if source := self.registry.source(cell):
             about["source"] = source
@@ -128,15 +130,23 @@ class Session:
 
     def evaluator(self, cell: Cell) -> Evaluator:
         """The backbone of a cell, ready to evaluate weights."""
-        place = cell.backbone, self.device(cell)
+        device = self.device(cell)
+        place = cell.backbone, device
         if place not in self._evaluators:
             suite = suites.load(cell.suite)
             datasets = [suite.card(task) for task in (*suite.tasks, suite.control)]
             how = self.runtime
-            if self.device(cell) == "cuda" and how.gpu_fraction:
-                torch.cuda.set_per_process_memory_fraction(how.gpu_fraction)  # too much fails here, not a neighbour
+            if device == "cuda":
+                self.store.agree("float32-products", "tf32" if how.tf32 else "exact", "another --runtime tf32")
+                if how.gpu_fraction:
+                    torch.cuda.set_per_process_memory_fraction(how.gpu_fraction)  # too much fails here, not a neighbour
             base = backbone.load(
-                cell.backbone, datasets, device=self.device(cell), fast=how.fast, checkpointing=how.checkpointing
+                cell.backbone,
+                datasets,
+                device=device,
+                fast=how.fast,
+                checkpointing=how.checkpointing,
+                compiled=how.compile,
             )
             if not base.card.sha256:
                 self.store.agree(f"weights-{base.card.name.replace('/', '--')}", base.sha256)

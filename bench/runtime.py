@@ -1,17 +1,26 @@
 """How and where cells run. Nothing here changes what is computed, so nothing here is part of a key. No torch.
 
-On a GPU, `deterministic` asks torch for kernels that give the same bits every time (`CUBLAS_WORKSPACE_CONFIG` is set
-for it); without it some reductions add in another order from run to run. On one thread of a CPU every run gives the
-same bits anyway.
+On a GPU, `deterministic` asks torch for kernels that give the same bits every time; without it some reductions add in
+another order from run to run. On one thread of a CPU every run gives the same bits anyway.
 """
 
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Any
 
 from bench.errors import BenchError, UnknownName
 
-CHOOSABLE = ("batch_size", "checkpointing", "deterministic", "resident", "fast", "save_minutes")
+CHOOSABLE = (
+    "batch_size",
+    "checkpointing",
+    "compile",
+    "deterministic",
+    "fast",
+    "resident",
+    "save_minutes",
+    "tf32",
+)
 """What `bench run --runtime NAME=VALUE` sets; the others have options of their own."""
 
 
@@ -37,12 +46,30 @@ class Runtime:
     """False, for debugging: open_clip's own modules and torch.func in place of the hand-written tower, autograd in
     place of the penalty's closed form, every coefficient of a sweep on its own. See docs/speed.md."""
     deterministic: bool = True
+    tf32: bool = False
+    """On a GPU: products of float32 matrices read ten bits of each mantissa, several times as fast. A store keeps
+    whether it was on and refuses the other, because features move in their third or fourth digit."""
+    compile: bool = False
+    """Let torch.compile fuse the tower's operations: minutes of compiling in every process, then faster steps."""
     checkpointing: bool = False
     """Recompute each block in the backward pass: less memory, about a third more time."""
     resident: float = 0.25
     """Share of the free memory of a GPU in which uint8 images may stay, so that they travel to it once."""
     save_minutes: float = 5.0
     """Minutes between two states of a fine-tune on disk, from which it goes on after an interruption; 0: none."""
+
+
+def settle(runtime: Runtime) -> None:
+    """Put this process's torch into the state in which cells are computed."""
+    import torch
+
+    torch.set_num_threads(runtime.threads)
+    torch.set_float32_matmul_precision("high" if runtime.tf32 else "highest")
+    if runtime.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+    # With `warn_only` a GPU's attention takes its fast backward pass, whose sums change from run to run.
+    torch.use_deterministic_algorithms(runtime.deterministic, warn_only=runtime.device != "cuda")
+    torch.utils.deterministic.fill_uninitialized_memory = False  # a guard for code that reads what it never wrote
 
 
 def parse(given: Iterable[str] | None) -> dict[str, Any]:

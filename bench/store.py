@@ -234,7 +234,7 @@ class Store(Folder):
                 f"{self.url}/imports/{key}.json cannot be read ({first_line(error)}); run `bench import` again"
             ) from error
 
-    def agree(self, name: str, value: str) -> None:
+    def agree(self, name: str, value: str, what: str = "another source of images, or other weights") -> None:
         """Keep what results are computed from, such as a hash of rows or weights; StoreError when another was kept."""
         path = f"{self._root}/inputs/{name}.txt"
         try:
@@ -246,7 +246,7 @@ class Store(Folder):
         if kept != value:
             raise StoreError(
                 f"{name} on this machine ({value[:12]}) is not what the results in {self.url} were computed from "
-                f"({kept[:12]}): another source of images, or other weights; use the same ones, or a new store"
+                f"({kept[:12]}): {what}; use the same, or a new store"
             )
 
     # --- where things are -------------------------------------------------------------------------------------------

@@ -118,7 +118,7 @@ class Supplier:
     def _observe(self, params: dict[str, Tensor], task: int, wanted: Callable[[str], bool]) -> dict[str, Tensor]:
         with Grams(params, wanted) as grams:
             for pixels in self._pixels(task):
-                self.backbone.tower(params, pixels)
+                self.backbone.tower.eager(params, pixels)
         return grams.means()
 
     def fisher(self) -> list[dict[str, Tensor]]:

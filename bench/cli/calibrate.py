@@ -6,7 +6,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from bench.cli.options import IncludeOption, JsonOption, MethodsOption, catalogue, names, print_json
+from bench.cli.options import (
+    IncludeOption,
+    JsonOption,
+    MethodsOption,
+    RecipeOption,
+    RuntimeOption,
+    catalogue,
+    names,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from bench.catalogue import Catalogue
@@ -26,22 +35,27 @@ def calibrate(
         int, typer.Option("--batch", min=0, help="Images of a step; 0: 128 on CUDA, 8 on a CPU (32 small ones).")
     ] = 0,
     steps: Annotated[int, typer.Option("--steps", min=0, help="Timed steps; 0: 20 on CUDA, 2 on a CPU.")] = 0,
+    recipe: RecipeOption = None,
+    runtime: RuntimeOption = None,
     include: IncludeOption = None,
     json: JsonOption = False,
 ) -> None:
     """Measure what cells cost on this machine.
 
     Seconds of a training step by method, of an evaluated image, and memory, for `bench plan`. Weights may be random.
+    --recipe and --runtime: as the run will have them; two calls that differ in one of them measure its price.
     """
     from dataclasses import asdict
 
     from bench import calibrate as measuring
-    from bench import costs
+    from bench import costs, recipes
+    from bench import runtime as running
     from bench.grid import EIGHT
 
     asked = names(methods) or EIGHT
     found = measuring.measure(
         backbone, catalogue(include), device=device, methods=asked, batch=batch, steps=steps,
+        recipe=recipes.parse(recipe or ()), runtime=running.parse(runtime),
         say=lambda text: print(text, file=sys.stderr, flush=True),
     )  # fmt: skip
     path = costs.write(found)

@@ -15,6 +15,7 @@ from bench.cli.options import (
     IncludeOption,
     MethodsOption,
     RecipeOption,
+    RuntimeOption,
     StoreOption,
     SuiteOption,
     catalogue,
@@ -121,12 +122,7 @@ class How:
     memory_limit: Annotated[
         float, typer.Option("--memory-limit", min=0, help="GiB that cells may take in a process; 0: no limit.")
     ] = 0.0
-    runtime: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--runtime", help="NAME=VALUE: batch_size, checkpointing, deterministic, resident, fast or save_minutes."
-        ),
-    ] = None
+    runtime: RuntimeOption = None
 
     def workers(self) -> "Workers":
         """What the drivers are asked for; BenchError for numbers out of range."""

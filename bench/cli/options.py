@@ -33,6 +33,10 @@ RecipeOption = Annotated[
         "--recipe", help="NAME=VALUE of the recipe for all experts: form=squared, clip=0.5, augment=none, ..."
     ),
 ]
+RuntimeOption = Annotated[
+    list[str] | None,
+    typer.Option("--runtime", help=f"NAME=VALUE, of {', '.join(CHOOSABLE)} (docs/paper.md)."),
+]
 IncludeOption = Annotated[
     list[str] | None,
     typer.Option("--include", help="Python file with a method of yours. It is executed, so read it first."),

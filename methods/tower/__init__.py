@@ -20,6 +20,9 @@ from methods.tower.layout import Layout, recognise
 
 __all__ = ["Layout", "Tower", "recognise"]
 
+KINDS = 64
+"""Kinds of input that a compiled tower is prepared for; torch gives up at 8, and a worker meets about 12."""
+
 
 class Tower:
     """An image encoder as a function `tower(params, pixels) -> features`.
@@ -31,13 +34,21 @@ class Tower:
     `fast` says which implementation is in use: hand-written where the architecture is recognised, unless switched off.
     `plain` says that it was switched off, for debugging: callers then take their own plain ways too.
     `checkpointing` trades time for memory on the fast path: a backward pass computes each block's activations again.
+    `compiled` lets torch.compile fuse the fast path's operations, the first time it meets a kind of input (batch sizes
+    are one kind): gradients wanted or not, of which parameters, under autocast or not.
     """
 
-    def __init__(self, visual: nn.Module, *, fast: bool = True, checkpointing: bool = False) -> None:
+    def __init__(
+        self, visual: nn.Module, *, fast: bool = True, checkpointing: bool = False, compiled: bool = False
+    ) -> None:
         self.module = visual.eval()
         self.checkpointing = checkpointing
         self.plain = not fast
         self.layout: Layout | None = recognise(visual) if fast else None
+        self._features, self._dual = vit.features, dual.features
+        if compiled and fast:
+            torch._dynamo.config.recompile_limit = KINDS
+            self._features, self._dual = torch.compile(vit.features), torch.compile(dual.features)
 
     @property
     def fast(self) -> bool:
@@ -48,6 +59,12 @@ class Tower:
 
         Differentiable in `params`. A parameter that is missing from `params` is an error on the fast path.
         """
+        if self.layout is not None:
+            return self._features(self.layout, params, pixels, checkpointing=self.checkpointing)
+        return reference.features(self.module, params, pixels)
+
+    def eager(self, params: Mapping[str, Tensor], pixels: Tensor) -> Tensor:
+        """`__call__` operation by operation even where it is compiled, for whoever watches the operations."""
         if self.layout is not None:
             return vit.features(self.layout, params, pixels, checkpointing=self.checkpointing)
         return reference.features(self.module, params, pixels)
@@ -68,7 +85,7 @@ class Tower:
         if self.layout is not None and self.checkpointing and torch.is_grad_enabled():
             value = self(params, pixels)
             with torch.no_grad():
-                return value, dual.features(self.layout, params, tangent, pixels)[1]
+                return value, self._dual(self.layout, params, tangent, pixels)[1]
         if self.layout is not None:
-            return dual.features(self.layout, params, tangent, pixels)
+            return self._dual(self.layout, params, tangent, pixels)
         return reference.dual(self.module, params, tangent, pixels)

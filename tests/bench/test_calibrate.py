@@ -169,6 +169,24 @@ def test_measuring_the_embedded_tower() -> None:
     assert found.derivative > 0
 
 
+def test_a_price_is_measured_as_the_run_will_have_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    train = calibrate.finetune.train
+    monkeypatch.setattr(
+        calibrate.finetune,
+        "train",
+        lambda tower, *rest, **more: seen.append((tower, rest[4])) or train(tower, *rest, **more),
+    )
+    given = {
+        "recipe": (("precision", "bfloat16"), ("form", "squared"), ("steps", 9)),
+        "runtime": {"checkpointing": True},
+    }
+    calibrate.measure("mini", KNOWN, methods=("att",), batch=2, steps=1, **given)
+    assert all(tower.checkpointing for tower, _ in seen)
+    assert {(r.precision, r.form, r.batch_size, r.strength) for _, r in seen} == {("bfloat16", "squared", 2, 1.0)}
+    assert {r.steps for _, r in seen} == {1, 2}
+
+
 def test_no_cuda_device_is_one_line() -> None:
     import torch
 
