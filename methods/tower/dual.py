@@ -148,8 +148,9 @@ class _Walk:
             moved = None
             if dvalue is not None:
                 # The Jacobian is symmetric: the kernel that pulls gradients back also pushes tangents forward.
+                # Under autocast a tangent may still be half precision where the value is float32 already.
                 moved = torch.ops.aten.native_layer_norm_backward(
-                    dvalue.contiguous(), value, shape, mean, inverse, None, None, [True, False, False]
+                    dvalue.contiguous().to(value.dtype), value, shape, mean, inverse, None, None, [True, False, False]
                 )[0].mul_(w)
             if dw is not None:
                 normed = F.layer_norm(value, shape, eps=eps)

@@ -156,3 +156,16 @@ def test_wrong_image_size_and_unknown_tangent_are_refused():
         Tower(module)(named(module), pixels(size=12))
     with pytest.raises(ValueError, match=r"'visual\.proj', which is no parameter"):
         Tower(module).dual(named(module), {"visual.proj": torch.zeros(1)}, pixels())
+
+
+@variants
+def test_each_parameter_alone_moves_the_dual_in_bfloat16_too(settings):
+    """Autocast keeps norms in float32 and products in bfloat16, so that values and tangents differ in kind."""
+    module = visual(**settings, dtype=torch.float32)
+    params, x, tower = named(module), images(settings, torch.float32), Tower(module)
+    for name, parameter in params.items():
+        along = like({name: parameter}, seed=2, scale=0.1)
+        expected = tower.dual(params, along, x)[1]
+        with torch.autocast("cpu", torch.bfloat16):
+            found = tower.dual(params, along, x)[1].float()
+        assert (found - expected).norm() <= 0.1 * expected.norm() + 1e-6, name
