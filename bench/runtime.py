@@ -69,7 +69,8 @@ def settle(runtime: Runtime) -> None:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
     # With `warn_only` a GPU's attention takes its fast backward pass, whose sums change from run to run.
     torch.use_deterministic_algorithms(runtime.deterministic, warn_only=runtime.device != "cuda")
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a guard for code that reads what it never wrote
+    # Filling new memory guards code that reads what it never wrote, and costs a pass over it.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
 
 
 def parse(given: Iterable[str] | None) -> dict[str, Any]:
