@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.errors import shown
+from bench.runtime import CHOOSABLE
 
 if TYPE_CHECKING:
     from bench.catalogue import Catalogue
