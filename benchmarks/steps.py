@@ -10,7 +10,6 @@ is the way's own floating-point operations (counted) at the measured peak of a l
 import argparse
 import json
 import platform
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -26,14 +25,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.finetune import Trainer
 from bench.recipes import Recipe
+from benchmarks import _machine as machine
 from methods.factors import Factors
 from methods.finetuning import FINETUNING
 from methods.regularizers import REGULARIZERS
 from methods.tower import Tower
 from methods.tower.reference import forward_mode
 from methods.vectors import generator
-
-RESULTS = Path(__file__).parent / "results" / "steps.json"
 
 # The counter knows `addmm` but not its in-place form.
 IN_PLACE = {torch.ops.aten.addmm_: lambda out, x, y, **_: 2 * x[0] * x[1] * y[1]}
@@ -128,17 +126,12 @@ def ways(visual: VisionTransformer, batch_size: int, spread: float) -> dict[str,
 
 def measure(table: dict[str, Way], rounds: int, peak: float) -> dict[str, dict[str, float]]:
     """Medians of interleaved rounds; `added` is the time above the same method's step without the penalty."""
-    times: dict[str, list[float]] = {name: [] for name in table}
     flops = {}
     for name, way in table.items():
         with FlopCounterMode(display=False, custom_mapping=IN_PLACE) as counter:
             way()
         flops[name] = counter.get_total_flops()
-    for _ in range(rounds):
-        for name, way in table.items():
-            start = time.process_time()
-            way()
-            times[name].append(time.process_time() - start)
+    times = machine.turns(table, rounds)
     out = {}
     for name, found in times.items():
         row = {
@@ -155,16 +148,6 @@ def measure(table: dict[str, Way], rounds: int, peak: float) -> dict[str, dict[s
     return out
 
 
-def peak_flops() -> float:
-    """Floating-point operations a second of a 1024-cubed float32 product."""
-    x, y, times = torch.randn(1024, 1024), torch.randn(1024, 1024), []
-    for _ in range(12):
-        start = time.process_time()
-        x @ y
-        times.append(time.process_time() - start)
-    return 2 * 1024**3 / min(times)
-
-
 def show(title: str, rows: dict[str, dict[str, float]]) -> None:
     print(f"\n{title:44s}    ms  x plain   floor   added")
     for name, row in rows.items():
@@ -178,11 +161,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--large-batch", type=int, default=16)
     parser.add_argument("--blocks", type=int, default=4, help="of the 12 of ViT-B-32; 0 leaves it out")
-    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--out", type=Path, default=machine.RESULTS / "steps.json")
     given = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    peak = peak_flops()
+    peak = machine.peak_flops()
     report: dict[str, Any] = {
         "machine": {"processor": platform.processor() or platform.machine(), "threads": 1, "gigaflops": peak / 1e9},
         "versions": {"python": platform.python_version(), "torch": torch.__version__},
