@@ -15,9 +15,7 @@ from bench import scratch
 from bench.checkpoints import names
 from bench.checkpoints.importing import file_hash
 from bench.errors import DataError
-
-CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
-CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+from bench.suites import CLIP_MEAN, CLIP_STD
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from bench.cli import calibrate, cluster, data, exchange, files, integrity, look
 from bench.cli.options import ASKED
 from bench.errors import BenchError, shown
 
-DONE, FOUND, USAGE, BUG, INTERRUPTED = 0, 1, 2, 70, 130
+DONE, USAGE, BUG, INTERRUPTED = 0, 2, 70, 130
 
 app = typer.Typer(
     name="bench",
@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def call(arguments: Sequence[str]) -> int:
     """Run the command line; the exit code. `--traceback` counts wherever it stands."""
-    shown = "--traceback" in arguments or os.environ.get("BENCH_TRACEBACK", "") not in ("", "0")
+    traced = "--traceback" in arguments or os.environ.get("BENCH_TRACEBACK", "") not in ("", "0")
     arguments = [a for a in arguments if a != "--traceback"]
     ASKED[:] = arguments
     try:
@@ -72,7 +72,7 @@ def call(arguments: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return DONE
     except Exception as error:
-        if shown and not hasattr(error, "format_message"):
+        if traced and not hasattr(error, "format_message"):
             traceback.print_exc()
         message, code = explain(error)
         return _say(arguments, message, code)

@@ -13,8 +13,6 @@ from bench.errors import BenchError
 from bench.records import Record
 from bench.store import Store
 
-HOUR = 3600e9
-
 
 def littered(store: Store) -> dict[str, str]:
     """Fill a store with one of everything; path -> why it is garbage."""

@@ -12,8 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-SHAPE = {"width": 128, "layers": 2, "patch": 8, "image": 24, "embed": 48}
-
 
 def clip(seed: int = 0, *, quick_gelu: bool = True, heads: int = 2) -> Any:
     """A whole open_clip CLIP: ViT of width 128, 2 layers, patch 8, 24 px, embedding 48, and a small text tower."""

@@ -46,9 +46,8 @@ def test_isotropise_makes_iso_c_of_a_sum():
 
 
 def test_svc_by_hand():
-    # Both tasks have e1 e1^T, task 1 also 3 e2 e2^T. The sum is diag(2, 3): along e1 each ratio is 2, so 2 -> 1. Along
-    # e2
-    # the ratios are 0 (nothing there, counts as floor 1/2) and 1: 3 / mean(1/2, 1) = 4.
+    # Both tasks have e1 e1^T, task 1 also 3 e2 e2^T. The sum is diag(2, 3): along e1 each ratio is 2, so 2 -> 1.
+    # Along e2 the ratios are 0 (nothing there, counts as floor 1/2) and 1: 3 / mean(1/2, 1) = 4.
     a, b = {"w": torch.diag(tensor([1.0, 0.0]))}, {"w": torch.diag(tensor([1.0, 3.0]))}
     assert_close(resolve("task_arithmetic~svc").merge([a, b]), {"w": torch.diag(tensor([1.0, 4.0]))})
     # The repository's rule leaves a direction in which some ratio is not positive.

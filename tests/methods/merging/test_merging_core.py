@@ -5,6 +5,7 @@ import torch
 from torch import tensor
 from torch.testing import assert_close
 
+from methods.linalg import SvdCache
 from methods.merging import MERGING
 
 
@@ -121,8 +122,6 @@ def test_non_matrices_are_averaged_by_spectral_operators():
 
 
 def test_a_shared_cache_changes_no_bits_and_is_used():
-    from methods.linalg import SvdCache
-
     vectors, cache = random_vectors(3), SvdCache()
     plain = MERGING["tsv_m"].merge(vectors)["w"]
     assert torch.equal(MERGING["tsv_m"].merge(vectors, cache=cache)["w"], plain)

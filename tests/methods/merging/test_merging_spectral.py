@@ -5,6 +5,7 @@ import torch
 from torch import tensor
 from torch.testing import assert_close
 
+from methods.linalg import SvdCache
 from methods.merging import MERGING, iso_cts, wudi
 from methods.merging.doge_ta import shared_basis, shift
 from methods.vectors import generator
@@ -257,8 +258,6 @@ def test_low_rank_updates_give_the_same_in_float32_and_float64(name):
 
 @pytest.mark.parametrize("name", ["tsv_m", "iso_c", "iso_cts", "star", "dc_merge", "doge_ta"])
 def test_spectral_operators_share_one_cache(name):
-    from methods.linalg import SvdCache
-
     vectors, cache = [{"w": x} for x in randoms(3, 8, 12)], SvdCache()
     few = {"iterations": 3} if name == "doge_ta" else {}
     plain = MERGING[name].merge(vectors, **few)
