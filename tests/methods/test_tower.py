@@ -3,9 +3,9 @@ import torch
 from torch.func import functional_call, jvp
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.testing import assert_close
-from towers import VARIANTS, like, named, pixels, visual
 
 from methods.tower import Tower
+from tests.methods.towers import VARIANTS, like, named, pixels, visual
 
 variants = pytest.mark.parametrize("settings", VARIANTS.values(), ids=VARIANTS.keys())
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from safetensors import safe_open
+from stores import contents
 
 from bench import catalogue, experiments, finetune, grid, resume, suites
 from bench.cells import Finetune
@@ -17,7 +18,6 @@ from bench.grid import Grid
 from bench.run import Session
 from bench.runtime import Runtime
 from bench.store import Store
-from tests.bench.stores import contents
 
 ROOT = Path(__file__).parent.parent.parent.parent
 ALWAYS = 1e-9
