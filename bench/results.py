@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bench import documents
-from bench.errors import BenchError, StoreError, first_line
+from bench.errors import BenchError, StoreError, UnknownName, first_line
 from bench.records import CELLS, SCHEMA, SCHEMA_VERSION, Record, read_parquet, unpack_bits
 from bench.store import Store
 
@@ -41,7 +41,8 @@ _SHOWN = 3
 
 
 def load(source: Store | str | Path, suite: str | None = None, *, strict: bool = True) -> tuple[pa.Table, pa.Table]:
-    """`(rows, cells)` of a store, a store's path or URL, or a results folder; of one suite if `suite` is given.
+    """`(rows, cells)` of a store, a store's path or URL, a results folder or the folder of several suites' results; of
+    one suite if `suite` is given.
 
     Raises StoreError when there is nothing, or when a file is damaged or of another version; if `strict`, also when a
     row or a cell cannot be (`check`).
@@ -51,13 +52,24 @@ def load(source: Store | str | Path, suite: str | None = None, *, strict: bool =
     elif "://" not in str(source) and (Path(source) / ROWS_FILE).exists():
         rows = _read(Path(source) / ROWS_FILE, SCHEMA)
         cells = _read(Path(source) / CELLS_FILE, CELLS)
-    elif "://" not in str(source) and suite and (Path(source) / suite / ROWS_FILE).exists():
-        return load(Path(source) / suite, suite, strict=strict)
+    elif found := _folders(source):
+        if suite and suite not in found:
+            raise UnknownName("suite here", suite, found)
+        if not suite and len(found) > 1:
+            raise BenchError(f"{source}: results of {len(found)} suites ({', '.join(found)}); name one with --suite")
+        return load(Path(source) / (suite or found[0]), suite, strict=strict)
     else:
         rows, cells = Store(source, create=False).tables()
     if strict:
         check(rows, cells, source.url if isinstance(source, Store) else str(source))
     return of_suite(rows, cells, suite) if suite else (rows, cells)
+
+
+def _folders(source: str | Path) -> list[str]:
+    """Names of the results folders in a folder such as `leaderboards`."""
+    if "://" in str(source) or (Path(source) / "bench-store.json").exists():
+        return []
+    return sorted(path.parent.name for path in Path(source).glob(f"*/{ROWS_FILE}"))
 
 
 def suites_in(rows: pa.Table) -> list[str]:

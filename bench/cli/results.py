@@ -31,7 +31,8 @@ def source(store: str, suite: str) -> str:
     """What to read: the store asked for, else ./store, else the committed leaderboards."""
     if store or Path(STORE, "bench-store.json").exists():
         return store or STORE
-    return str(Path(OUT, suite or "mini8")) if Path(OUT).is_dir() else STORE
+    usual = Path(OUT, suite or "mini8")
+    return str(usual if usual.is_dir() else OUT) if Path(OUT).is_dir() else STORE
 
 
 def compare(

@@ -10,6 +10,8 @@ from bench.leaderboard.pictures import MARKS, OKABE_ITO
 
 Page = Mapping[str, Any]
 FORMATS = (".svg", ".pdf", ".png")
+GRIDS = {"cosine": "geometry", "disentanglement": "disentangle", "lambda": "strength", "subsets": "subsets"}
+"""The grid that measures a view, where it is not `all`."""
 
 
 def names() -> list[str]:
@@ -33,7 +35,8 @@ def draw(page: Page, what: str, path: Path) -> Path:
         figure = Figure(layout="constrained")
         FigureCanvasAgg(figure)
         if not _PLOTS[what](figure, page):
-            raise BenchError(f"nothing to plot as {what} in the results of {page['suite']}; measure it first")
+            run = f"`bench run --grid {GRIDS.get(what, 'all')}`"
+            raise BenchError(f"nothing to plot as {what} in the results of {page['suite']}; {run} measures it")
         path.parent.mkdir(parents=True, exist_ok=True)
         said = {"Description": pictures.mark([page[part] for part in ("effects", "subsets", "strengths")])}
         no_date = {".svg": {"Date": None, **said}, ".pdf": {"CreationDate": None}, ".png": {"Software": "bench"}}

@@ -117,6 +117,9 @@ def test_a_plot_of_nothing_or_to_nowhere_is_refused(tmp_path):
     for name in plots.names():
         with pytest.raises(BenchError, match=f"nothing to plot as {name}"):
             plots.draw(page, name, tmp_path / "x.svg")
+    for name, grid in (("lambda", "strength"), ("subsets", "subsets"), ("cosine", "geometry"), ("effect", "all")):
+        with pytest.raises(BenchError, match=f"`bench run --grid {grid}` measures it"):
+            plots.draw(page, name, tmp_path / "x.svg")
     with pytest.raises(UnknownName, match="did you mean 'cosine'"):
         plots.draw(page, "cosin", tmp_path / "x.svg")
     with pytest.raises(BenchError, match=r"ends in \.svg, \.pdf, \.png"):

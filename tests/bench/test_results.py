@@ -44,6 +44,18 @@ def test_written_twice_in_any_order_gives_the_same_bytes(store, tmp_path):
         assert one.read_bytes() == other.read_bytes()
 
 
+def test_a_folder_of_results_is_read_by_its_suite(tmp_path):
+    for suite in ("toy", "other"):
+        results.write(tmp_path / suite, *Synthetic(suite=suite, seeds=(0,), methods=("att",)).tables())
+    assert results.suites_in(results.load(tmp_path, "other")[0]) == ["other"]
+    with pytest.raises(BenchError, match=r"results of 2 suites \(other, toy\); name one with --suite"):
+        results.load(tmp_path)
+    with pytest.raises(BenchError, match="no suite here named 'toi'; did you mean 'toy'"):
+        results.load(tmp_path, "toi")
+    (tmp_path / "other" / "results.parquet").unlink()
+    assert results.suites_in(results.load(tmp_path)[0]) == ["toy"]
+
+
 def test_loading_one_suite_leaves_the_other_out(store):
     for record in Synthetic(suite="other", seeds=(0,), methods=("att",), operators=("ties",)).records:
         store.write(replace(record, key=f"other-{record.key}"))
