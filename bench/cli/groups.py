@@ -69,6 +69,10 @@ class Which:
         typer.Option("--operators", help="Merging operators, e.g. ties,tsv_m (replaces the grid's)."),
     ] = None
     backbones: BackbonesOption = None
+    subsets: Annotated[
+        int | None,
+        typer.Option("--subsets", min=1, help="Sets of tasks of each size, where a grid has them; fewer are among more."),
+    ] = None
     recipe: RecipeOption = None
     include: IncludeOption = None
     store: StoreOption = STORE
@@ -99,6 +103,7 @@ class Which:
             finetuning=names(self.methods),
             operators=names(self.operators),
             backbones=names(self.backbones),
+            subsets=self.subsets,
             imported=imported(self.store) if any(PUBLISHED in name for name in names(self.methods)) else (),
         )
 

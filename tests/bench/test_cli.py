@@ -129,6 +129,9 @@ def test_plan_counts_by_kind(capsys):
     _, out, _ = said(capsys, "plan", "--seeds", "2", "--methods", "att", "--operators", "ties,average", "--json")
     kinds = json.loads(out)["kinds"]
     assert (kinds["zeroshot"]["cells"], kinds["expert"]["cells"], kinds["addition"]["cells"]) == (1, 4, 4)
+    few = ("--grid", "subsets", "--subsets", "2", "--methods", "att", "--operators", "ties")
+    _, out, _ = said(capsys, "plan", *few, "--json")
+    assert json.loads(out)["kinds"]["addition"]["cells"] == 2 * 6 + 1  # two sets of each size 2..7, and all eight
 
 
 def test_run_status_plan_resume(capsys):
