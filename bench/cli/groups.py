@@ -71,7 +71,9 @@ class Which:
     backbones: BackbonesOption = None
     subsets: Annotated[
         int | None,
-        typer.Option("--subsets", min=1, help="Sets of tasks of each size, where a grid has them; fewer are among more."),
+        typer.Option(
+            "--subsets", min=1, help="Sets of tasks of each size; fewer are among more (replaces the grid's)."
+        ),
     ] = None
     recipe: RecipeOption = None
     include: IncludeOption = None
