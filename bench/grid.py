@@ -34,6 +34,10 @@ class Grid:
     subsets: int = 6
     """Sets of tasks of each size, where the grid has subsets."""
 
+    def merges(self, catalogue: Catalogue) -> tuple[str, ...]:
+        """Names of the operators and compositions that the grid takes from a catalogue."""
+        return tuple(catalogue.composed) if self.composed else self.operators or tuple(catalogue.operators)
+
 
 GRIDS = {
     "smoke": Grid(
@@ -101,8 +105,7 @@ def plan(
     """
     published = {(c.backbone, c.finetuning, c.task, c.seed): c for c in imported if c.suite == suite.name}
     methods = tuple(finetuning) or chosen.finetuning
-    registered = () if chosen.composed else chosen.operators or tuple(catalogue.operators)
-    merges = tuple(operators) or registered or tuple(catalogue.composed)
+    merges = tuple(operators) or chosen.merges(catalogue)
     for name in backbones:
         if name not in suite.backbones and "/" not in name:
             raise UnknownName(f"backbone of suite {suite.name}", name, suite.backbones)

@@ -71,7 +71,8 @@ def _grid(chosen: Any) -> Facts:
     return {
         "suite": chosen.suite,
         "finetuning": list(chosen.finetuning),
-        "operators": list(chosen.operators) or "all registered",
+        "operators": "all compositions" if chosen.composed else list(chosen.operators) or "all registered",
+        "experiments": list(chosen.experiments),
         "tasks": chosen.tasks or "all of the suite",
         "recipe": dict(chosen.recipe),
     }

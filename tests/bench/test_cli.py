@@ -212,6 +212,8 @@ def test_ls_and_show(capsys):
     assert out.splitlines()[1].startswith("smoke")
     _, out, _ = said(capsys, "show", "att+orthoreg", "--json")
     assert [f["kind"] for f in json.loads(out)] == ["methods", "regularizers"]
+    _, out, _ = said(capsys, "show", "compositions", "--json")
+    assert json.loads(out)[0]["operators"] == "all compositions"  # as planned, and not the field's default
     _, out, _ = said(capsys, "show", "digits")
     assert "(datasets)" in out
     assert "licence" in out
