@@ -129,6 +129,11 @@ class DatasetCard(Card):
         return self
 
     @property
+    def drawn(self) -> bool:
+        """Whether the images are drawn from a seed instead of read from files."""
+        return any(isinstance(source, Procedural) for source in self.sources)
+
+    @property
     def fingerprint(self) -> str:
         """Hash of what the card means for a result: classes, templates, splits. Prose and sources stay out."""
         what = self.model_dump(include={"name", "classes", "templates", "splits"}, mode="json")

@@ -53,7 +53,7 @@ def load(card: DatasetCard, split: Split, size: int) -> Images:
     except (OSError, ValueError, EOFError) as error:
         raise DataError(f"cached images {folder} are damaged; run `bench data fetch {card.name} --force`") from error
     _verify(card, split, size, images, folder)
-    if not drawn(card):
+    if not card.drawn:
         decode.identify(card, split, size, folder)
     return images
 
@@ -61,9 +61,9 @@ def load(card: DatasetCard, split: Split, size: int) -> Images:
 def ready(card: DatasetCard, split: Split, size: int) -> bool:
     """Whether a split needs no decoding; DataError when the cache holds it as made by another preprocessing."""
     folder = folder_of(card, split, size)
-    if not drawn(card) and folder.is_dir():
+    if not card.drawn and folder.is_dir():
         decode.identify(card, split, size, folder)
-    return drawn(card) or folder.is_dir()
+    return card.drawn or folder.is_dir()
 
 
 def verify(card: DatasetCard, split: Split, size: int) -> bool:
@@ -104,11 +104,6 @@ def digest(images: Images) -> str:
     return found.hexdigest()
 
 
-def drawn(card: DatasetCard) -> bool:
-    """Whether the card's images are drawn from a seed instead of read from files."""
-    return any(isinstance(source, Procedural) for source in card.sources)
-
-
 def _make(card: DatasetCard, split: Split, size: int, folder: Path) -> None:
     for source in card.sources:
         if isinstance(source, Procedural):
@@ -131,7 +126,7 @@ def _verify(card: DatasetCard, split: Split, size: int, images: Images, folder: 
         raise DataError(
             f"cached images {folder}: a label is outside 0..{classes - 1}; run `bench data fetch {card.name} --force`"
         )
-    if drawn(card) and expected.sha256 and digest(images) != expected.sha256:
+    if card.drawn and expected.sha256 and digest(images) != expected.sha256:
         raise DataError(
             f"cached images {folder} are not the pixels that {card.name}.toml describes; run `bench data fetch "
             f"{card.name} --force`, and if it persists install the versions in constraints.txt"

@@ -68,7 +68,7 @@ def require(suite: Suite, cells: Iterable[Cell]) -> None:
 def has_images(card: DatasetCard, size: int, splits: Iterable[Split] = ()) -> bool:
     """Whether splits (all by default) are here: drawn, decoded for this size of images, or as source files."""
     wanted = tuple(splits) or tuple(card.splits)
-    if images.drawn(card) or all(images.folder_of(card, split, size).is_dir() for split in wanted):
+    if card.drawn or all(images.folder_of(card, split, size).is_dir() for split in wanted):
         return True
     return "" in sources.available(card).values()
 

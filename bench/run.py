@@ -164,7 +164,7 @@ class Session:
         where = task, split, base.card.image_size
         if where not in self._images:
             self._images[where] = images.load(card, split, base.card.image_size)
-            if not images.drawn(card):  # two sources order rows differently, and statistics pair images by their row
+            if not card.drawn:  # two sources order rows differently, and statistics pair images by their row
                 self.store.agree(f"{task}-{split}", images.row_hash(card, split, base.card.image_size))
         return self._images[where], base.heads[task]
 

@@ -47,10 +47,6 @@ def _cards(given: list[str] | None) -> "list[DatasetCard]":
     return list(found.values())
 
 
-def _drawn(card: "DatasetCard") -> bool:
-    return any(source.kind == "procedural" for source in card.sources)
-
-
 @data.command()
 def ls(json: JsonOption = False) -> None:
     """List dataset cards and which images are here."""
@@ -59,8 +55,8 @@ def ls(json: JsonOption = False) -> None:
     found: list[dict[str, Any]] = []
     for name in cards.names():
         card = cards.load(name)
-        lacks = {} if _drawn(card) else sources.available(card)
-        here = "drawn on first use" if _drawn(card) else "here" if "" in lacks.values() else "not here"
+        lacks = {} if card.drawn else sources.available(card)
+        here = "drawn on first use" if card.drawn else "here" if "" in lacks.values() else "not here"
         sizes = {split: part.rows for split, part in card.splits.items()}
         found.append({"name": name, "title": card.title, "classes": len(card.classes), "rows": sizes, "images": here})
     if json:
@@ -82,7 +78,7 @@ def show(
     from bench.errors import BenchError
 
     chosen = _cards([name])
-    if not all(map(_drawn, chosen)):
+    if not all(card.drawn for card in chosen):
         raise BenchError(f"{name} is not drawn by bench; contact sheets exist for mini8 and its tasks")
     from bench.mini8.contact import contact_sheet
 
@@ -124,14 +120,14 @@ def check(
 def _checked(card: "DatasetCard", source: str, pin: bool) -> dict[str, Any]:
     from bench import images, sources
 
-    if _drawn(card):
+    if card.drawn:
         rows = {split: len(images.load(card, split, DRAWN)) for split in card.splits}
         hashes = {split: part.sha256 for split, part in card.splits.items()}
         return {"rows": rows, "verified": [s for s, h in hashes.items() if h], "shared": {}, "sha256": hashes}
     report = sources.check(card, kind=source)
-    decoded = [size for size in sorted(_sizes()) if [s for s in card.splits if images.verify(card, s, size)]]
+    sizes = [size for size in sorted(_sizes()) if [s for s in card.splits if images.verify(card, s, size)]]
     said: dict[str, Any] = {"rows": report.rows, "verified": list(report.verified), "shared": report.shared}
-    said |= {"sha256": report.sha256, "source": report.kind, "decoded": decoded}
+    said |= {"sha256": report.sha256, "source": report.kind, "decoded": sizes}
     if pin and len(report.verified) < len(report.rows):
         said["pinned"] = str(sources.pin(card, report.kind, report.sha256))
     return said
@@ -198,7 +194,7 @@ def fetch(
 def _fetch(card: "DatasetCard", force: bool, source: str, revision: str, decode: bool) -> None:
     from bench import images, sources
 
-    if _drawn(card):
+    if card.drawn:
         for split in card.splits:
             if force:
                 images.forget(card, split, DRAWN)
@@ -259,7 +255,7 @@ def same_rows(cells: "Sequence[Cell]", store: "Store") -> None:
     size = suites.backbone(cells[0].backbone).image_size if cells else 0
     for task, split in preflight.needed(cells):
         card = cards.load(task)
-        if not images.drawn(card):
+        if not card.drawn:
             store.agree(f"{task}-{split}", images.row_hash(card, split, size))
 
 
