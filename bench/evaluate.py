@@ -118,7 +118,7 @@ class Evaluator:
                 pixels, labels = (to_device(a[rows].copy(), device) for a in (found.pixels, found.labels))
                 yield self.backbone.normalise(pixels), labels
 
-    def near(self, images: Images) -> "Images | OnDevice":
+    def near(self, images: Images) -> Images | OnDevice:
         """The images on the backbone's GPU as uint8 when they fit into its share of the memory, else as they are."""
         key = id(images)
         found = self._held.pop(key) if key in self._held else (images, self._place(images))
