@@ -1,8 +1,15 @@
-"""Run every benchmark that needs no GPU, one after the other; each writes benchmarks/results/NAME.json."""
+"""Run every benchmark that needs no GPU, one after the other; each writes benchmarks/results/NAME.json.
 
+Then the tables of README.md and docs/speed.md are made from these (`benchmarks._table`).
+"""
+
+import resource
 import subprocess
 import sys
+import time
 from pathlib import Path
+
+from benchmarks import _table
 
 HERE = Path(__file__).parent
 
@@ -14,11 +21,17 @@ def main() -> int:
     print(f"{len(names) - len(failed)} benchmarks done, results in benchmarks/results/")
     if failed:
         print(f"failed: {', '.join(failed)}")
-    return bool(failed)
+        return 1
+    return _table.main()
 
 
 def _run(name: str) -> int:
-    return subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], cwd=HERE.parent).returncode
+    start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+    code = subprocess.run([sys.executable, "-m", f"benchmarks.{name}"], cwd=HERE.parent).returncode
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    print(f"-- {name}: {time.perf_counter() - start:.0f} s, {spent:.0f} CPU-seconds", flush=True)
+    return code
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.run import commit
+
 RESULTS = Path(__file__).parent / "results"
 
 Work = Callable[[], object]
@@ -69,6 +71,7 @@ def setting(**more: Any) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
         "torch": torch.__version__,
+        "commit": commit(),
     } | more
 
 

@@ -28,6 +28,7 @@ from bench.catalogue import load
 from bench.cells import Cell
 from bench.driver import Workers
 from bench.progress import Progress
+from bench.run import commit
 from bench.schedule import Schedule
 from bench.store import Store
 from benchmarks._noop import Noop
@@ -170,7 +171,7 @@ def main() -> None:
     seeds = -(-given.cells // of_seed)
     report: dict[str, Any] = {
         "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
-        "versions": {"python": platform.python_version(), **{n: version(n) for n in ("ray", "pyarrow")}},
+        "versions": {"python": platform.python_version(), **{n: version(n) for n in ("ray", "pyarrow")}, "commit": commit()},
         "grid": GRID, "seeds": seeds, "cells": len(plan(seeds)),
     }  # fmt: skip
     print(f"{report['cells']} cells: grid {GRID}, {seeds} seeds", flush=True)

@@ -17,7 +17,6 @@ conquer 4/3, transforming back 2). `wudi` iterates and has no floor.
 import argparse
 import ctypes
 import json
-import platform
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -217,15 +216,12 @@ def main() -> None:
     asked.out.parent.mkdir(parents=True, exist_ok=True)
     tower = vectors(shapes(asked.layers, WIDTH, outside=True))
     block = vectors(shapes(1, asked.spectral_width, outside=False))
-    setting = {
-        "tasks": TASKS,
-        "parameters": sum(x.numel() for x in tower[0].values()),
-        "spectral_parameters": sum(x.numel() for x in block[0].values()),
-        "threads": 1,
-        "processor": platform.machine(),
-        "torch": torch.__version__,
-        "wudi_steps": WUDI_STEPS,
-    }
+    setting = machine.setting(
+        tasks=TASKS,
+        parameters=sum(x.numel() for x in tower[0].values()),
+        spectral_parameters=sum(x.numel() for x in block[0].values()),
+        wudi_steps=WUDI_STEPS,
+    )
     MERGING["ties"].merge([{"w": torch.randn(100, 100)}] * 2)  # first calls load code
     read, _, _ = measure(lambda: sum(float(x.sum()) for v in tower for x in v.values()))
     report("read every byte once", {"seconds": round(read, 4)})

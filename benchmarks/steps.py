@@ -25,6 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.finetune import Trainer
 from bench.recipes import Recipe
+from bench.run import commit
 from benchmarks import _machine as machine
 from methods.factors import Factors
 from methods.finetuning import FINETUNING
@@ -168,7 +169,7 @@ def main() -> None:
     peak = machine.peak_flops()
     report: dict[str, Any] = {
         "machine": {"processor": platform.processor() or platform.machine(), "threads": 1, "gigaflops": peak / 1e9},
-        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "commit": commit()},
     }
 
     def section(title: str, table: dict[str, Way], rounds: int) -> None:
