@@ -6,10 +6,10 @@ Neither is needed: what is not installed has no rows. Both want large packages, 
     PYTHONPATH=peers:. python -m benchmarks.merging
 
 mergekit merges models: it subtracts a base from every input and adds it again. Where a method of it needs a base, ours
-is timed with the same subtraction and addition. Its TIES and breadcrumbs rank each tensor for itself, which is
-`scope="tensor"` here. The density is a quarter, a whole number of entries of every tensor, so that rounding down
-(mergekit) and to the nearest (here) keep the same entries. FusionBench's functions take task vectors, and so do ours
-there; its TIES keeps one entry more than it is asked for, so it is asked for one less.
+is timed with the same subtraction and addition, tensor by tensor. Its TIES and breadcrumbs rank each tensor for itself,
+which is `scope="tensor"` here. The density is a quarter, a whole number of entries of every tensor, so that rounding
+down (mergekit) and to the nearest (here) keep the same entries. FusionBench's functions take task vectors, and so do
+ours there; its TIES keeps one entry more than it is asked for, so it is asked for one less.
 
 Before anything is timed, `agree` merges small vectors in both ways: results must be equal to rounding, and those of
 random operators must have the same norm.
@@ -45,13 +45,16 @@ class Peer:
     base: bool = False  # models in and a model out, on both sides
 
     def ours(self, vectors: list[TaskVector]) -> TaskVector:
-        """Our operator on the same input, with the peer's subtraction and addition of a base where it has them."""
+        """Our operator on the same input; where the peer has a base, tensor by tensor as `bench merge` streams."""
+        merge = partial(MERGING[self.operator].merge, **self.options)
         if not self.base:
-            return MERGING[self.operator].merge(vectors, **self.options)
-        base = zeros(vectors[0])
-        deltas = [{name: vector[name] - base[name] for name in base} for vector in vectors]
-        merged: TaskVector = MERGING[self.operator].merge(deltas, **self.options)
-        return {name: x.add_(base[name]) for name, x in merged.items()}
+            found: TaskVector = merge(vectors)
+            return found
+        models: TaskVector = {}
+        for name, start in zeros(vectors[0]).items():
+            merged = merge([{name: vector[name] - start} for vector in vectors])
+            models[name] = merged[name].add_(start)
+        return models
 
     def gap(self, vectors: list[TaskVector]) -> float:
         """How far apart the two results are: relative L2 distance, or the relative difference of norms if random."""

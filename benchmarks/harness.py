@@ -171,7 +171,8 @@ def main() -> None:
     seeds = -(-given.cells // of_seed)
     report: dict[str, Any] = {
         "machine": {"processor": platform.processor() or platform.machine(), "cores": os.cpu_count()},
-        "versions": {"python": platform.python_version(), **{n: version(n) for n in ("ray", "pyarrow")}, "commit": commit()},
+        "versions": {"python": platform.python_version(), **{n: version(n) for n in ("ray", "pyarrow")}},
+        "commit": commit(),
         "grid": GRID, "seeds": seeds, "cells": len(plan(seeds)),
     }  # fmt: skip
     print(f"{report['cells']} cells: grid {GRID}, {seeds} seeds", flush=True)

@@ -25,7 +25,8 @@ def test_a_figure_follows_its_measurement() -> None:
     found = copy.deepcopy(table.load())
     found["merging"]["rows"]["ties"]["times_faster"] = 12.34
     found["steps"]["mini, batch 32"]["tangent"]["times_plain"] = 7.7
-    text = "<!-- benchmarks:operators -->\nold\n<!-- /benchmarks -->\nkept\n<!-- benchmarks:summary -->\n<!-- /benchmarks -->"
+    end = "<!-- /benchmarks -->"
+    text = f"<!-- benchmarks:operators -->\nold\n{end}\nkept\n<!-- benchmarks:summary -->\n{end}"
     made = table.filled(text, found)
     assert re.search(r"^\| TIES mean \| 12 \|", made, re.MULTILINE)
     assert "7.7 against" in made
@@ -43,7 +44,8 @@ def test_peers_that_were_not_there_have_no_figures() -> None:
 
 
 @pytest.mark.parametrize(
-    ("x", "said"), [(None, "–"), (1.0, "1"), (0.3333, "0.33"), (12.6, "13"), (99.6, "100"), (424.4, "424"), (1220, "1220")]
+    ("x", "said"),
+    [(None, "–"), (1.0, "1"), (0.3333, "0.33"), (12.6, "13"), (99.6, "100"), (424.4, "424"), (1220, "1220")],
 )
 def test_numbers_have_the_digits_that_they_deserve(x: float | None, said: str) -> None:
     assert table.number(x) == said
