@@ -5,17 +5,18 @@ interrupted.
 """
 
 import errno
+import io
 import os
 import sys
 import traceback
 from collections.abc import Sequence
-from typing import Annotated, NoReturn
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from bench import __version__
 from bench.cli import calibrate, cluster, data, exchange, files, integrity, look, progress, results, run, search
-from bench.cli.options import ASKED
+from bench.cli.options import ANSWER, ASKED
 from bench.errors import BenchError, shown
 
 DONE, USAGE, BUG, INTERRUPTED = 0, 2, 70, 130
@@ -26,6 +27,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 for group in (run, progress, search, look, results, integrity, data, files, exchange, calibrate, cluster):
     group.register(app)
@@ -52,6 +54,11 @@ def root(
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit."""
+    if sys.stdout is None:  # `bench ls >&-`
+        sys.stdout = os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that knows no dash gets a question mark, not an error
     sys.exit(call(sys.argv[1:] if arguments is None else arguments))
 
 
@@ -60,28 +67,33 @@ def call(arguments: Sequence[str]) -> int:
     traced = "--traceback" in arguments or os.environ.get("BENCH_TRACEBACK", "") not in ("", "0")
     arguments = [a for a in arguments if a != "--traceback"]
     ASKED[:] = arguments
+    out = sys.stdout
     try:
         code = app(args=arguments, prog_name="bench", standalone_mode=False)
-        sys.stdout.flush()
+        out.flush()
         return code if isinstance(code, int) else DONE
     except (KeyboardInterrupt, typer.Abort):  # a run has already said what it keeps
         return INTERRUPTED
     except (BrokenPipeError, SystemExit) as error:  # `bench ls | head`; Click makes an exit of it
         if not isinstance(error.__context__ or error, BrokenPipeError):
             raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), out.fileno())
         return DONE
     except Exception as error:
         if traced and not hasattr(error, "format_message"):
             traceback.print_exc()
         message, code = explain(error)
         return _say(arguments, message, code)
+    finally:
+        sys.stdout = out  # `--json` had put stderr there
+        ANSWER.clear()
 
 
 def explain(error: Exception) -> tuple[str, int]:
     """One line for people and the exit code."""
     if hasattr(error, "format_message"):  # a usage error of Typer; its classes are not public
         first = (str(error.format_message()).splitlines() or ["wrong usage"])[0]
+        first += _remedy(getattr(error, "ctx", None)) if first.startswith("Missing") else ""
         return first.replace("Value error, ", "").replace("(Possible options:", "(did you mean"), USAGE
     if isinstance(error, BenchError):
         return str(error), USAGE
@@ -91,6 +103,13 @@ def explain(error: Exception) -> tuple[str, int]:
         return str(error), USAGE
     first = (str(error).splitlines() or [""])[0]
     return f"{type(error).__name__}: {first}; this is a bug, --traceback shows where", BUG
+
+
+def _remedy(context: Any) -> str:
+    """What can follow where something is missing: the commands of a group, or where to read on."""
+    if verbs := getattr(getattr(context, "command", None), "commands", {}):
+        return f" Give one of {', '.join(verbs)}."
+    return f" See `{context.command_path} --help`." if context else ""
 
 
 def _raised_in_methods(error: BaseException) -> bool:

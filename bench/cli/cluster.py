@@ -1,11 +1,13 @@
 """Verbs for machines and clusters: doctor, slurm."""
 
+import sys
+from contextlib import redirect_stdout
 from typing import Annotated, Literal
 
 import typer
 
 from bench.cli.groups import Which
-from bench.cli.options import STORE, GridOption, JsonOption, StoreOption, SuiteOption, print_json
+from bench.cli.options import ANSWER, STORE, GridOption, JsonOption, StoreOption, SuiteOption, print_json
 
 MARKS = {"ok": "ok      ", "warning": "warning ", "problem": "problem "}
 
@@ -69,4 +71,6 @@ def _parse_run(context: typer.Context) -> None:
     """A mistyped option is an error now, not when the job starts."""
     root = context.find_root()
     verb = root.command.get_command(root, "run")  # type: ignore[attr-defined]
-    verb.make_context("run", list(context.args), parent=root)
+    with redirect_stdout(sys.stdout):  # `--json` is the job's; its callback must not move the sbatch file to stderr
+        verb.make_context("run", list(context.args), parent=root)
+    ANSWER.clear()

@@ -20,7 +20,7 @@ data = typer.Typer(help="Images: look at them, check them, bring them here.", ri
 NamesArgument = Annotated[list[str] | None, typer.Argument(help="Datasets or suites; default: all of mini8.")]
 SourceOption = Annotated[
     Literal["", "hub", "folder", "torchvision"],
-    typer.Option("--source", help="Only this source; default: the card's own order."),
+    typer.Option("--source", metavar="hub|folder|torchvision", help="Only this source; default: the card's own order."),
 ]
 DRAWN = 32
 """Side of generated images, in pixels."""

@@ -80,17 +80,19 @@ def _grid(chosen: Any) -> Facts:
 
 def find(name: str, known: "Catalogue") -> list[tuple[str, Facts]]:
     """Everything called `name`, with its kind; `att+orthoreg` and `tsv_m~lines` give their parts."""
-    from bench.errors import UnknownName
+    from bench.errors import BenchError, UnknownName
 
     shelves = {kind: everything(kind, known) for kind in KINDS}
     found = [(kind, shelf[name]) for kind, shelf in shelves.items() if name in shelf]
-    if not found and "+" in name:
+    if not found and "+" in name and "/" not in name:
         method, regularizer = known.split_finetuning(name)
         found = [("methods", known.finetuning[method]), ("regularizers", known.regularizers[regularizer])]
     if not found and ("~" in name or "@" in name):
         _, *parts = re.split(r"[~@]", name)
         found = [("operators", known.operator(name))]
         found += [(k, shelves[k][part]) for part in parts for k in ("modifiers", "spaces") if part in shelves[k]]
+    if not found and "/" in name:
+        raise BenchError(f"{name} is a row: `bench show` explains its parts, `bench compare` says how well it does")
     if not found:
         raise UnknownName(
             "method, dataset, suite, grid or backbone", name, {n for shelf in shelves.values() for n in shelf}

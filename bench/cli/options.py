@@ -6,7 +6,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
@@ -43,7 +43,21 @@ IncludeOption = Annotated[
     typer.Option("--include", help="Python file with a method of yours. It is executed, so read it first."),
 ]
 StoreOption = Annotated[str, typer.Option("--store", help="Folder or URL (s3://...) of the store.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.")]
+ANSWER: list[TextIO] = []
+"""Where the answer of a verb with `--json` goes: the stdout of before, since all else is printed to stderr then."""
+
+
+def _only_json(asked: bool) -> bool:
+    """From here on a `print` in a user's operator, or in a library, does not get into the JSON."""
+    if asked:
+        ANSWER[:] = [sys.stdout]
+        sys.stdout = sys.stderr
+    return asked
+
+
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.", callback=_only_json)
+]
 
 
 def imported(where: str) -> "list[Imported]":
@@ -87,7 +101,9 @@ def command() -> str:
 
 def print_json(value: Any) -> None:
     """The only thing that a verb with `--json` writes to stdout."""
-    print(json.dumps(value, indent=1, ensure_ascii=False))
+    out = ANSWER[0] if ANSWER else sys.stdout
+    plain = (out.encoding or "utf-8").lower().replace("-", "") != "utf8"
+    print(json.dumps(value, indent=1, ensure_ascii=plain), file=out)
 
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence[Any]], *, indent: str = "") -> None:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from bench.cli.options import STORE, JsonOption, StoreOption, SuiteOption, print_json, print_table
+from bench.cli.options import STORE, JsonOption, StoreOption, print_json, print_table
 
 OUT = "leaderboards"
 OutOption = Annotated[str, typer.Option("--out", help="Folder of the leaderboards.")]
@@ -15,7 +15,7 @@ FromOption = Annotated[
 ]
 ResultsSuite = Annotated[str, typer.Option("--suite", help="Which suite, where the results have several.")]
 
-leaderboard = typer.Typer(help="Leaderboards: functions of the Parquet files and nothing else.", rich_markup_mode=None)
+leaderboard = typer.Typer(help="Tables and pictures made from results.", rich_markup_mode=None)
 results = typer.Typer(help="Join, compact and check results.", rich_markup_mode=None)
 
 
@@ -87,7 +87,7 @@ def plot(
 
 @leaderboard.command()
 def build(
-    store: FromOption = "",
+    store: StoreOption = STORE,
     suite: ResultsSuite = "",
     out: OutOption = OUT,
     readme: ReadmeOption = "",
@@ -97,7 +97,7 @@ def build(
     """Write tables and pictures from a store."""
     from bench import leaderboard as boards
 
-    written = boards.build(None if render else store or STORE, suite or None, out, readme or None)
+    written = boards.build(None if render else store, suite or None, out, readme or None)
     if json:
         print_json({"written": [str(path) for path in written]})
         return
@@ -207,7 +207,7 @@ def compact(store: StoreOption = STORE, json: JsonOption = False) -> None:
 
 
 @results.command()
-def validate(store: FromOption = "", suite: SuiteOption = "", json: JsonOption = False) -> int:
+def validate(store: FromOption = "", suite: ResultsSuite = "", json: JsonOption = False) -> int:
     """Look for contradictions in results.
 
     Impossible counts, bits that do not sum to them, missing upstream cells, duplicates; exit code 1 if there are any.

@@ -1,9 +1,11 @@
 """Verbs that run cells: run, retry."""
 
+import shlex
 import sys
 import time
 from collections.abc import Iterable
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -54,6 +56,7 @@ def retry(
 
     Every cell of the store whose last attempt failed, whatever grid it came from.
     """
+    from bench import registry
     from bench.cells import from_identity
     from bench.errors import BenchError
     from bench.store import Store
@@ -64,6 +67,9 @@ def retry(
     cells = [from_identity(opened.read_failure(key).get("identity"), key) for key in sorted(opened.failed())]
     order = {"zeroshot": 0, "expert": 1, "imported": 1}
     cells.sort(key=lambda cell: order.get(cell.kind, 2))
+    known = registry.load(absolute(include))
+    for cell in cells:
+        known.version(cell)  # a method that is not here is one line now, not a failure that hides the first one
     return _execute(cells, store, how, include, json, {})
 
 
@@ -160,7 +166,8 @@ def _report(state: "Schedule", store: "Store", seconds: float, json: bool, asked
     if state.blocked:
         print(f"blocked by them: {len(state.blocked)} cells; `bench run` tries failed cells again")
     print(f"records: {store.url}")
-    print("next: bench leaderboard build, bench compare A B, bench status")
+    at = "" if store.address == str(Path(STORE).resolve()) else f" --store {shlex.quote(store.url)}"
+    print("next: " + ", ".join(f"bench {verb}{at}" for verb in ("leaderboard build", "compare A B", "status")))
 
 
 def _say(text: str) -> None:

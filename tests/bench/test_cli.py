@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import re
 import subprocess
 import sys
@@ -58,6 +59,9 @@ def said(capsys, *words):
         (["data", "check", "digit"], "bench data check: no dataset named 'digit'; did you mean 'digits'?"),
         (["data", "show", "cars"], "bench data show: cars is not drawn by bench; contact sheets exist for mini8"),
         (["status"], "bench status: no store at store; run `bench run` first or name one with --store"),
+        (["data"], "bench data: Missing command. Give one of ls, show, check, fetch."),
+        (["cite"], "bench cite: Missing argument 'name'. See `bench cite --help`."),
+        (["show", "att+orthoreg/ties"], "bench show: att+orthoreg/ties is a row: `bench show` explains its parts"),
         (["retry"], "bench retry: say what to retry: `bench retry --failed`"),
         (["compare", "a"], "bench compare: name two rows"),
         (
@@ -232,6 +236,45 @@ def test_a_broken_pipe_is_not_an_error(unbuffered):
     assert done.returncode == 0
     assert done.stderr == ""
     assert done.stdout.startswith("name")
+
+
+def test_a_closed_stdout_is_not_an_error():
+    for words in ("ls", "plan --json"):
+        done = subprocess.run(
+            ["bash", "-c", f"{sys.executable} -m bench {words} >&-"], cwd=ROOT, capture_output=True, text=True
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_terminal_that_knows_no_dash_gets_a_question_mark_and_json_stays_json():
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    command = [sys.executable, "-m", "bench", "show", "kmnist"]  # classes are named in kana
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True)
+    assert done.stderr == b""
+    assert b"?" in done.stdout
+    command.append("--json")
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, check=True)
+    plain = subprocess.run(command, cwd=ROOT, env={**os.environ, "PYTHONUTF8": "1"}, capture_output=True, check=True)
+    assert done.stdout.isascii()
+    assert not plain.stdout.isascii()
+    assert json.loads(done.stdout) == json.loads(plain.stdout)
+
+
+def test_what_an_operator_prints_does_not_get_into_the_json(capsys):
+    Path("mine.py").write_text(
+        "from methods.operator import Operator\n"
+        "print('at import')\n"
+        "def mean(vectors):\n"
+        "    print('at work')\n"
+        "    return {name: sum(v[name] for v in vectors) / len(vectors) for name in vectors[0]}\n"
+        "OPERATOR = Operator('mine', mean)\n"
+    )
+    code, out, err = said(capsys, "check", "--quick", "mine.py", "--json")
+    assert (code, json.loads(out)) == (0, [{"name": "mine", "problems": [], "smoke": ""}])
+    assert "at import" in err
+    assert "at work" in err
+    assert "at import" in said(capsys, "check", "--quick", "mine.py")[1]
+    assert said(capsys, "slurm", "--grid", "smoke", "--json")[1].startswith("#!/bin/bash")
 
 
 def test_reading_verbs_import_neither_torch_nor_ray(tmp_path):
