@@ -134,7 +134,8 @@ def _single(path: Path) -> Path:
 
 
 def _stored(names: Container[str], name: str) -> str:
-    return name if name in names else VISUAL + name
+    """How a file calls a tensor of the image tower; a whole CLIP has a text tower that uses the bare name too."""
+    return VISUAL + name if VISUAL + name in names else name
 
 
 def _agree(vectors: Sequence[Expert], base: TensorFile | None) -> None:
@@ -201,14 +202,13 @@ class Merged:
 def _finished(
     merged: Merged, vectors: Sequence[Expert], base: TensorFile | None, scaling: float, layout: Layout
 ) -> Iterator[tuple[str, Tensor]]:
-    known = set(vectors[0])
+    trained = {_stored(layout, name): name for name in vectors[0]}
     for name, (dtype, _) in layout.items():
-        short = name if name in known else name.removeprefix(VISUAL)
         if base is None:
             yield name, (merged.take(name) * scaling).to(dtype)
-        elif short in known:
+        elif name in trained:
             weight = base[name]
-            yield name, (weight.float() + scaling * merged.take(short).float()).to(dtype)
+            yield name, (weight.float() + scaling * merged.take(trained[name]).float()).to(dtype)
         else:
             yield name, base[name]
 

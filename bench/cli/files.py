@@ -38,13 +38,16 @@ def check(
 
 def merge(
     operator: Annotated[str, typer.Option("--operator", help="Merging operator, e.g. ties or tsv_m~lines.")],
-    experts: Annotated[list[str], typer.Option("--experts", help="Safetensors file or folder; several by commas.")],
+    experts: Annotated[
+        list[str], typer.Option("--experts", help="Safetensors files or folders, with spaces or commas between them.")
+    ],
     out: Annotated[str, typer.Option("--out", help="Safetensors file to write.")],
     pretrained: Annotated[str, typer.Option("--pretrained", help="Checkpoint to add the merged vector to.")] = "",
     scaling: Annotated[float, typer.Option("--scaling", help="Scaling coefficient of the merged vector.")] = 1.0,
     option: Annotated[list[str] | None, typer.Option("--option", help="Operator's option, e.g. density=0.2.")] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of random operators.")] = 0,
     include: IncludeOption = None,
+    more: Annotated[list[str] | None, typer.Argument(help="What follows the first file of --experts.")] = None,
 ) -> None:
     """Merge experts that lie in files.
 
@@ -56,7 +59,8 @@ def merge(
 
     way = registry.load(absolute(include)).operator(operator)
     given = dict(_option(text) for text in names(option))
-    print(merge_files(way, given, names(experts), out, pretrained=pretrained or None, scaling=scaling, seed=seed))
+    files = [path for text in (*experts, *(more or ())) for path in text.split(",") if path]
+    print(merge_files(way, given, files, out, pretrained=pretrained or None, scaling=scaling, seed=seed))
 
 
 def _option(text: str) -> tuple[str, object]:

@@ -11,6 +11,7 @@ import torch
 from torch.testing import assert_close
 
 from bench import weights
+from bench.cli.app import call
 from bench.contract import example
 from bench.errors import BenchError
 from bench.merge_files import merge_files
@@ -84,6 +85,31 @@ def test_with_pretrained_the_output_is_a_model_under_its_own_names(tmp_path):
     assert about["experts"] == ["expert0.safetensors", "expert1.safetensors"]
     assert about["scaling"] == 0.5
     assert str(tmp_path) not in json.dumps(about)
+
+
+def test_a_text_tower_that_shares_names_with_the_image_tower_stays_as_it_is(tmp_path):
+    """Both towers of CLIP have a `transformer` and a `positional_embedding`; only `visual.` tells them apart."""
+    base = {"w": torch.full((4,), 100.0), "visual.w": torch.ones(4), "p": torch.ones(3, 2), "visual.p": torch.zeros(5)}
+    safetensors.torch.save_file(base, tmp_path / "clip.safetensors")
+    for i, moved in enumerate((2.0, 4.0)):
+        expert = {**base, "visual.w": base["visual.w"] + moved, "visual.p": base["visual.p"] - moved}
+        safetensors.torch.save_file(expert, tmp_path / f"expert{i}.safetensors")
+    experts = [tmp_path / "expert0.safetensors", tmp_path / "expert1.safetensors"]
+    (tmp_path / "v").mkdir()
+    vectors = save(tmp_path / "v", [{"w": torch.full((4,), v), "p": torch.full((5,), -v)} for v in (2.0, 4.0)])
+    for files in (experts, vectors):
+        out = merge_files("average", {}, files, tmp_path / "m.safetensors", pretrained=tmp_path / "clip.safetensors")
+        expected = {**base, "visual.w": torch.full((4,), 4.0), "visual.p": torch.full((5,), -3.0)}
+        assert_close(safetensors.torch.load_file(out), expected)
+
+
+def test_experts_may_stand_apart_by_spaces_or_commas(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    a, b, c = (p.name for p in save(tmp_path, [{"w": torch.full((2,), v)} for v in (1.0, 2.0, 6.0)]))
+    for words in (["--experts", a, b, c], ["--experts", f"{a},{b}", c], ["--experts", a, "--experts", f"{b},{c}"]):
+        assert call(["merge", "--operator", "average", *words, "--out", "m.safetensors"]) == 0
+        assert_close(safetensors.torch.load_file("m.safetensors")["w"], torch.full((2,), 3.0))
+        assert capsys.readouterr().out == "m.safetensors\n"
 
 
 def test_whole_checkpoints_merge_by_their_image_tower(tmp_path):
