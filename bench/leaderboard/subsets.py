@@ -1,11 +1,13 @@
 """Accuracy against the number of merged tasks: one curve for every row, means over the same subsets of tasks.
 
 A merge of some tasks belongs to the row whose experts it merges in the same way. All rows of one operator are compared
-on the same subsets: a point that lacks one of them is shown as `3/6` without a mean, like a row that lacks a task.
+on the same subsets, and every size has as many as the fullest one where the tasks allow: a point that lacks some is
+shown as `3/6` without a mean, like a row that lacks a task.
 """
 
 import hashlib
 import json
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -42,7 +44,7 @@ def subsets(rows: pa.Table, lines: Lines) -> list[dict[str, Any]]:
     """One entry for every row that was measured on two sizes or more: {name, finetuning, operator, seeds, points}.
 
     Every point is {tasks, measured, wanted, accuracy, low, high, normalised, normalised_common}: how many tasks are
-    merged, how many of the subsets that any row of the operator has, and means over subsets and `seeds`, in percent.
+    merged, how many of the wanted subsets are measured, and means over subsets and `seeds`, in percent.
     The interval is over test images, for these very models; it needs the correctness bits.
     """
     curves: dict[tuple[str, str], list[_Merge]] = defaultdict(list)
@@ -56,7 +58,9 @@ def subsets(rows: pa.Table, lines: Lines) -> list[dict[str, Any]]:
     for (name, _), found in chosen.items():
         for merge in found:
             wanted[_operator(name), len(merge.tasks)].add(merge.tasks)
-    names = [name for name, _ in chosen]
+    names, most = [name for name, _ in chosen], defaultdict[str, int](int)
+    for (operator, _), some in wanted.items():
+        most[operator] = max(most[operator], len(some))
     return [
         {
             "name": name if names.count(name) == 1 else f"{name}[{way[:4]}]",
@@ -64,7 +68,12 @@ def subsets(rows: pa.Table, lines: Lines) -> list[dict[str, Any]]:
             "operator": _operator(name),
             "seeds": sorted({m.seed for m in found}),
             "points": [
-                _point(lines, size, [m for m in found if len(m.tasks) == size], wanted[_operator(name), size])
+                _point(
+                    lines,
+                    [m for m in found if len(m.tasks) == size],
+                    wanted[_operator(name), size],
+                    most[_operator(name)],
+                )
                 for size in sorted({len(m.tasks) for m in found})
             ],
         }
@@ -134,17 +143,19 @@ def _operator(name: str) -> str:
     return name.partition("/")[2]
 
 
-def _point(lines: Lines, size: int, merges: Sequence[_Merge], wanted: set[tuple[str, ...]]) -> Point:
+def _point(lines: Lines, merges: Sequence[_Merge], wanted: set[tuple[str, ...]], most: int) -> Point:
+    """One size of one curve; `wanted` are the subsets of this size that any row has, `most` the most of any size."""
     by_seed = [{m.tasks for m in merges if m.seed == seed} for seed in {m.seed for m in merges}]
-    measured = len(set.intersection(*by_seed))
+    measured, size = len(set.intersection(*by_seed)), len(merges[0].tasks)
+    needed = max(len(wanted), min(most, math.comb(len(lines.tasks), size)))
     values: dict[str, float | None] = dict.fromkeys(("accuracy", "low", "high", "normalised", "normalised_common"))
-    if measured == len(wanted):
+    if measured == needed:
         values["accuracy"] = float(np.mean([mean_accuracy(m.rates) for m in merges]))
         values["low"], values["high"] = _interval(merges) or (None, None)
         values["normalised"] = _normalised(merges, [_experts(lines, m) for m in merges])
         values["normalised_common"] = _normalised(merges, [_common(lines, m) for m in merges])
     shown = {name: tables.percent(value) for name, value in values.items()}
-    return {"tasks": size, "measured": measured, "wanted": len(wanted), **shown}
+    return {"tasks": size, "measured": measured, "wanted": needed, **shown}
 
 
 def _normalised(merges: Sequence[_Merge], references: Sequence[Mapping[str, float]]) -> float | None:

@@ -71,6 +71,17 @@ def test_a_point_that_lacks_a_subset_of_the_others_has_no_mean():
     assert "<td>2/3</td>" in html.page(found)
 
 
+def test_a_size_that_has_just_begun_has_no_mean_yet():
+    sample = Synthetic(methods=("att",), operators=("ties",), seeds=(0,), negation=False)
+    for task in TASKS:
+        sample.subset("att", "ties", 0, (task,), 0.9)
+    sample.subset("att", "ties", 0, PAIRS[0], 0.6)
+    (curve,) = boards.build(*sample.tables())["subsets"]
+    assert [(p["measured"], p["wanted"], p["accuracy"] is None) for p in curve["points"]] == [
+        (3, 3, False), (1, 3, True), (1, 1, False),
+    ]  # fmt: skip
+
+
 def test_no_line_is_drawn_across_sizes_that_were_not_measured():
     points = [{"tasks": n, "accuracy": 50.0 + n} for n in (2, 3, 6)]
     drawn = subsets.drawn({"points": points}, "accuracy")
