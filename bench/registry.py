@@ -32,7 +32,7 @@ from methods.spaces import SPACES
 
 @dataclass(frozen=True)
 class Registry:
-    """Every method that this process knows, built-in < entry point < `--include`."""
+    """Every method that this process knows: built in, from entry points and from `--include` files."""
 
     operators: dict[str, Operator]
     finetuning: dict[str, FineTuning]
