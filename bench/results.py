@@ -35,8 +35,6 @@ _ROW_ORDER = (
     "scaling",
     "key",
 )
-UPSTREAM = ("experts", "needs", "upstream")
-"""Fields of an identity that hold keys of other cells."""
 _SHOWN = 3
 
 
@@ -131,12 +129,8 @@ def validate(source: Store | str | Path) -> list[str]:
 
 def needs(identity: Mapping[str, Any]) -> list[str]:
     """Keys of the cells that a cell was made from, as its identity names them."""
-    found: list[str] = []
-    for name in UPSTREAM:
-        value = identity.get(name, [])
-        value = [value] if isinstance(value, str) else value if isinstance(value, list) else []
-        found += [v for v in value if isinstance(v, str)]
-    return [key for key in found if key]
+    found = identity.get("experts")
+    return [key for key in found if isinstance(key, str) and key] if isinstance(found, list) else []
 
 
 def _read(path: Path, schema: pa.Schema) -> pa.Table:

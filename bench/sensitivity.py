@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from bench.errors import BenchError
 from bench.experiments import STRENGTHS
 from bench.metrics import accuracy, mean_accuracy
-from bench.results import UPSTREAM, needs, seconds
+from bench.results import needs, seconds
 
 NAMES = ("suite", "backbone", "finetuning", "operator")
 
@@ -112,7 +112,7 @@ class _Cells:
             | {"recipe": {n: v for n, v in (e.get("recipe") or {}).items() if n != "strength"}}
             for e in experts
         ]
-        parts = [{n: v for n, v in merge.items() if n not in ("strength", "seed", *UPSTREAM)}, *made]
+        parts = [{n: v for n, v in merge.items() if n not in ("strength", "seed", "experts")}, *made]
         text = "\n".join(sorted(json.dumps(part, sort_keys=True) for part in parts))
         return hashlib.sha256(text.encode()).hexdigest()[:4]
 

@@ -20,7 +20,7 @@ from bench import stats
 from bench.errors import BenchError, UnknownName
 from bench.lines import IDENTITY, Line, difference, inapplicable, name
 from bench.metrics import accuracy, mean_accuracy, normalised_accuracy
-from bench.results import UPSTREAM, needs, seconds
+from bench.results import needs, seconds
 
 EXPERTS = ("expert", "imported")
 """Kinds of cells whose rows are experts: trained here, or published and read from a file."""
@@ -274,7 +274,7 @@ def _tags(keys: Iterable[str], about: Mapping[str, Any]) -> dict[str, list[str]]
 
 
 def _tag(identities: Sequence[Mapping[str, Any]]) -> str:
-    leave = {"seed", *UPSTREAM}
+    leave = {"seed", "experts"}
     single = {"task", "card"}  # of a negation: one line gathers all targets
     kept = [leave if i.get("kind") in EXPERTS else leave | single for i in identities]
     parts = [{k: v for k, v in i.items() if k not in left} for i, left in zip(identities, kept, strict=True)]
