@@ -14,8 +14,14 @@ ROOT = Path(__file__).parent.parent.parent
 SCRIPT = """
 import sys, time
 from ray.cluster_utils import Cluster
-node = {"num_cpus": 1, "num_gpus": int(sys.argv[1]), "object_store_memory": 100 * 2**20}
+gpus, hidden = sys.argv[1:]
+node = {"num_cpus": 1, "num_gpus": int(gpus), "object_store_memory": 100 * 2**20}
 cluster = Cluster(initialize_head=True, head_node_args={**node, "include_dashboard": False})
+if hidden:  # from here on this process, and so the second node, has another folder there
+    import ctypes, subprocess
+    assert ctypes.CDLL(None, use_errno=True).unshare(0x20000) == 0, "needs root"
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", hidden], check=True)
 for attempt in range(3):  # a loaded machine can miss Ray's fixed 30 s
     try:
         cluster.add_node(**node)
@@ -37,12 +43,15 @@ def environment(**more: str) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def two_nodes(settings: Mapping[str, str], gpus: int = 0) -> Iterator[str]:
-    """HOST:PORT of a head and one more node, one core and so many made-up GPUs each; all is gone afterwards."""
+def two_nodes(settings: Mapping[str, str], gpus: int = 0, hidden: str = "") -> Iterator[str]:
+    """HOST:PORT of a head and one more node, one core and so many made-up GPUs each; all is gone afterwards.
+
+    hidden: a folder of this machine that the second node does not see, as if it were another machine; needs root.
+    """
     scratch = tempfile.mkdtemp(prefix="b", dir="/tmp")  # Ray's sockets need a short path
     process = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, str(gpus)], cwd=ROOT, env=environment(RAY_TMPDIR=scratch, **settings), text=True,
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [sys.executable, "-c", SCRIPT, str(gpus), hidden], cwd=ROOT, env=environment(RAY_TMPDIR=scratch, **settings),
+        text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
     assert process.stdin is not None
     assert process.stdout is not None
