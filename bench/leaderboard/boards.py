@@ -5,6 +5,7 @@ percent with two decimals. Boards are never mixed: a rank is a place among rows 
 """
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -23,6 +24,9 @@ Entry = dict[str, Any]
 
 BOARDS = ("data-free", "validation-tuned", "calibration", "unlabelled-test", "task-id")
 """Order of the boards, from the least seen to the most."""
+
+_TAG = re.compile(r"\[[0-9a-f]{4,}\]$")
+"""What `bench.lines.name` adds where only the recipes of two rows differ."""
 
 WHY_TWO = (
     "Normalised accuracy divides by the accuracy of a row's own experts and therefore rises when these experts get "
@@ -209,6 +213,11 @@ def _notes(lines: Lines, boards: Sequence[dict[str, Any]]) -> list[str]:
         found.append(
             f"Where fewer than {stats.OUTER_SEEDS} seeds were run, intervals and p-values speak of these very models: "
             "the variance between seeds is not in them."
+        )
+    if any(_TAG.search(line.name) for line in lines.addition + lines.experts):
+        found.append(
+            "Rows whose names end in hex digits have experts of other recipes, as `bench search` leaves them; of "
+            f"several recipes of the plain `{COMMON_REFERENCE}` experts none is the common reference."
         )
     if not lines.addition:
         found.append("No merged models have been measured yet.")

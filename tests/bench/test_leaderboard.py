@@ -187,6 +187,25 @@ def test_post_hoc_and_disentanglement_have_their_own_views():
     assert "0.325" in line_of(markdown, "`att`", "mean error")
 
 
+def test_rows_of_several_recipes_are_explained():
+    sample = Synthetic(seeds=(0,), methods=("nonlinear", "att"), operators=("ties",))
+    assert not any("hex digits" in note for note in boards.build(*sample.tables())["notes"])
+    fixed = {"finetuning": "nonlinear", "seed": 0}
+    others = [
+        sample.add(
+            f"other-{t}", [sample.row("expert", t, 0.7, scaling=1.0, **fixed)], task=t, recipe={"lr": 2}, **fixed
+        )
+        for t in TASKS
+    ]
+    merged = next(record for record in sample.records if record.key == "addition-nonlinear-ties-0")
+    sample.add("again", list(merged.rows), **{**merged.identity, "experts": others})
+    page = boards.build(*sample.tables())
+    assert sum("hex digits" in note for note in page["notes"]) == 1
+    rows = {row["name"]: row for row in page["boards"][0]["rows"]}
+    assert len(rows) == 3
+    assert rows["att/ties"]["normalised_common"] is None
+
+
 def test_sources_name_machine_and_commits_once():
     sample = Synthetic(seeds=(0,), methods=("att",), operators=("ties",))
     for place, record in enumerate(sample.records):
