@@ -4,6 +4,7 @@ Local writes go to a dot-file, are fsynced and renamed; object stores publish an
 locks. Names that begin with a dot are temporaries and never listed among files of a kind.
 """
 
+import contextlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -58,7 +59,7 @@ class Folder:
         if info.type != pafs.FileType.File or (info.size, info.mtime_ns or 0) != (file.size, file.modified):
             return False
         try:
-            self._fs.delete_file(path)
+            self._remove(path)
         except OSError as error:
             raise StoreError(f"cannot remove {file.path} from {self.url}: {first_line(error)}; fix access") from error
         return True
@@ -87,6 +88,11 @@ class Folder:
     def _read(self, path: str) -> bytes:
         with self._fs.open_input_stream(path) as stream:
             return bytes(stream.read())
+
+    def _remove(self, path: str) -> None:
+        """Remove a file; another process may just have done so."""
+        with contextlib.suppress(FileNotFoundError):
+            self._fs.delete_file(path)
 
     def _write(self, path: str, data: bytes) -> None:
         try:

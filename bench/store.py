@@ -15,7 +15,6 @@ A file appears whole or not at all (`bench.folder`). Two workers that finish the
 last one is harmless. Nothing locks. What is done is read from file *names*, which costs milliseconds.
 """
 
-import contextlib
 import itertools
 import json
 import time
@@ -88,7 +87,7 @@ class Store(Folder):
         """Publish a finished cell. Its earlier failure, if any, is forgotten."""
         self._write(self._record_path(record.key), record.dump())
         if self.has_failure(record.key):
-            self._fs.delete_file(self._failure_path(record.key))
+            self._remove(self._failure_path(record.key))
 
     def read(self, key: str) -> Record:
         """The record of one finished cell."""
@@ -119,8 +118,7 @@ class Store(Folder):
         self._write(f"{self._root}/parts/{name}{parts.ROWS}", rows)
         self._write(f"{self._root}/parts/{name}{parts.LINES}", cells)
         for old in sorted(before - {f"{name}{parts.LINES}", f"{name}{parts.ROWS}"}):  # cells first: they show a part
-            with contextlib.suppress(FileNotFoundError):
-                self._fs.delete_file(f"{self._root}/parts/{old}")
+            self._remove(f"{self._root}/parts/{old}")
         return {"records": len(keys), "bytes": len(rows) + len(cells), "young": len(stamps) - len(keys)}
 
     def _gather(self, wanted: list[str], stamps: Mapping[str, Stamp]) -> parts.Piece:
@@ -194,7 +192,7 @@ class Store(Folder):
     def forget_failures(self, keys: Iterable[str]) -> None:
         """Make failed cells pending again."""
         for key in keys:
-            self._fs.delete_file(self._failure_path(key))
+            self._remove(self._failure_path(key))
 
     # --- task vectors ----------------------------------------------------------------------------------------------
 
@@ -242,7 +240,10 @@ class Store(Folder):
                 self._write(path, value.encode())
             kept = self._read(path).decode()
         except (OSError, ValueError) as error:
-            raise StoreError(f"{self.url}/inputs/{name}.txt cannot be read ({first_line(error)})") from error
+            raise StoreError(
+                f"{self.url}/inputs/{name}.txt cannot be read ({first_line(error)}); delete it, and the next run "
+                "writes what this machine has"
+            ) from error
         if kept != value:
             raise StoreError(
                 f"{name} on this machine ({value[:12]}) is not what the results in {self.url} were computed from "

@@ -68,6 +68,14 @@ def test_temporaries_are_never_seen(tmp_path: Path) -> None:
     assert store.done() == {"ab12"}
 
 
+def test_a_failure_that_another_writer_has_just_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = Store(tmp_path)
+    monkeypatch.setattr(store, "has_failure", lambda key: True)
+    store.write(RECORD)
+    store.forget_failures(["ab12"])
+    assert store.done() == {"ab12"}
+
+
 def test_success_forgets_the_failure(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.write_failure("ab12", {"error": "boom", "traceback": "..."})
