@@ -1,6 +1,7 @@
 """Files that appear whole or not at all: written under a hidden name beside their place, then renamed into it."""
 
 import contextlib
+import errno
 import os
 import re
 import uuid
@@ -18,7 +19,12 @@ def hidden(path: Path) -> Path:
 
 @contextlib.contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Where to write what will be the file `path`: it takes its place at the end, and is removed if anything fails."""
+    """Where to write what will be the file `path`: it takes its place at the end, and is removed if anything fails.
+
+    OSError for a device or a pipe: a rename by root would put a file where `/dev/null` was.
+    """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise FileExistsError(errno.EEXIST, "it is a device or a pipe, not a file", str(path))
     scratch = hidden(path)
     try:
         yield scratch

@@ -1,6 +1,7 @@
 """Merging files: the same bits as in memory, little memory, whole files or none, errors that name file and tensor."""
 
 import json
+import os
 import pickle
 import subprocess
 import sys
@@ -101,6 +102,15 @@ def test_a_text_tower_that_shares_names_with_the_image_tower_stays_as_it_is(tmp_
         out = merge_files("average", {}, files, tmp_path / "m.safetensors", pretrained=tmp_path / "clip.safetensors")
         expected = {**base, "visual.w": torch.full((4,), 4.0), "visual.p": torch.full((5,), -3.0)}
         assert_close(safetensors.torch.load_file(out), expected)
+
+
+def test_a_device_or_a_pipe_is_not_replaced_by_a_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    experts = save(tmp_path, [{"w": torch.ones(2)}] * 2)
+    with pytest.raises(BenchError, match="pipe: it is a device or a pipe, not a file"):
+        merge_files("average", {}, experts, tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["expert0.safetensors", "expert1.safetensors", "pipe"]
 
 
 def test_experts_may_stand_apart_by_spaces_or_commas(tmp_path, capsys, monkeypatch):
