@@ -17,7 +17,7 @@ from torch import Tensor
 from bench import images, scratch, suites
 from bench.cards import DatasetCard
 from bench.errors import DataError
-from bench.preflight import weights_file
+from bench.preflight import has_weights, weights_file
 from bench.sources.decode import alone
 from bench.suites import ASSETS, BackboneCard
 from methods.tower import Tower
@@ -98,6 +98,12 @@ def _create(card: BackboneCard) -> Any:
     own = weights_file(card)
     if own.is_file():
         verify_file(own, card.sha256, "put the released file there again")
+    if not has_weights(card):  # before open_clip tries for a minute and tells of every retry
+        raise DataError(
+            f"weights {card.weights!r} of {card.name} are not here and the hub cannot be reached; run `hf download "
+            f"{card.hub}` with network access, or put the file at {own}"
+        )
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     released = open_clip.get_pretrained_cfg(card.architecture, card.weights).get("quick_gelu")
     if released is not None and bool(released) != bool(suites.architecture(card.architecture).get("quick_gelu")):
         # open_clip only warns, and about a local file says nothing: the wrong activation loses points in silence.

@@ -27,10 +27,10 @@ Files = Callable[[Any], list[tuple[Path, int]]]
 class Kind:
     """How one torchvision class is called and read.
 
-    `there` is a path that exists when the data is there. `train` and `test` are the class's names for the parts
-    (several are joined in order), `keyword` the argument that takes them, `below` the folder it wants as root. `files`
-    lists image files and labels, for classes that keep files. `names` overrides the class names; None takes `classes`.
-    `first` is the smallest label.
+    `there` is the last path that a download makes, so that one that broke off is not taken for the data. `train` and
+    `test` are the class's names for the parts (several are joined in order), `keyword` the argument that takes them,
+    `below` the folder it wants as root. `files` lists image files and labels, for classes that keep files. `names`
+    overrides the class names; None takes `classes`. `first` is the smallest label.
     """
 
     there: str
@@ -58,19 +58,25 @@ def _boolean(there: str, **options: Any) -> Kind:
 
 
 KINDS: dict[str, Kind] = {
-    "CIFAR10": _boolean("cifar-10-batches-py"),
-    "CIFAR100": _boolean("cifar-100-python"),
+    "CIFAR10": _boolean("cifar-10-batches-py/test_batch"),
+    "CIFAR100": _boolean("cifar-100-python/test"),
     "DTD": Kind("dtd/dtd/images", train=("train", "val"), files=_pairs("_image_files", "_labels")),
     # EMNIST's files hold every letter transposed, and count labels from 1.
-    "EMNIST": _boolean("EMNIST/raw", names=LETTERS, first=1, transposed=True, options=(("split", "letters"),)),
+    "EMNIST": _boolean(
+        "EMNIST/raw/emnist-letters-test-labels-idx1-ubyte",
+        names=LETTERS,
+        first=1,
+        transposed=True,
+        options=(("split", "letters"),),
+    ),
     "FER2013": Kind("fer2013", names=FER_NAMES),
-    "FashionMNIST": _boolean("FashionMNIST/raw"),
+    "FashionMNIST": _boolean("FashionMNIST/raw/t10k-labels-idx1-ubyte"),
     "Flowers102": Kind("flowers-102/jpg", files=_pairs("_image_files", "_labels")),
     "Food101": Kind("food-101/images", files=_pairs("_image_files", "_labels")),
     "GTSRB": Kind("gtsrb/GTSRB", files=_samples("_samples"), names=()),
     "ImageNet": Kind("imagenet/val", test=("val",), below="imagenet", files=_samples("samples"), names=()),
-    "KMNIST": _boolean("KMNIST/raw"),
-    "MNIST": _boolean("MNIST/raw", names=()),
+    "KMNIST": _boolean("KMNIST/raw/t10k-labels-idx1-ubyte"),
+    "MNIST": _boolean("MNIST/raw/t10k-labels-idx1-ubyte", names=()),
     "OxfordIIITPet": Kind("oxford-iiit-pet/images", train=("trainval",), files=_pairs("_images", "_labels")),
     "PCAM": Kind("pcam", names=()),
     "RenderedSST2": Kind("rendered-sst2", files=_samples("_samples")),

@@ -62,6 +62,20 @@ def test_a_tower_with_the_wrong_activation_is_refused_even_from_a_local_file(
         backbone.load(right, ())
 
 
+def test_weights_that_nobody_can_reach_are_not_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """open_clip retries for a minute and tells of each time; what to do is known before."""
+    import open_clip
+
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", lambda *_: None)
+    monkeypatch.setattr(open_clip, "create_model", lambda *_, **__: pytest.fail("the hub was asked"))
+    with pytest.raises(
+        DataError, match=r"not here .* run `hf download timm/vit_base_patch32_clip_224.openai` .* put the"
+    ):
+        backbone.load("ViT-B-32", [])
+
+
 @pytest.mark.parametrize("name", ["ViT-B-32", "ViT-B-16", "ViT-L-14"])
 def test_the_papers_towers_have_quickgelu(name: str) -> None:
     import open_clip

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from bench import sources
+from bench import cards, sources
 from bench.cards import DatasetCard
 from bench.errors import BenchError, DataError
 from tests.bench.copies import card, class_folders, idx, picture, png
@@ -257,3 +257,12 @@ def test_image_bytes_are_the_files_bytes(tmp_path: Path) -> None:
     class_folders(tmp_path / "dtd/val", ["a", "b"], 1)
     found = list(sources.rows(folder("dtd", ["a", "b"], {"test": 2}), "test", tmp_path))
     assert found[0].image == png(picture(0))
+
+
+def test_a_download_that_broke_off_is_not_taken_for_the_data(tmp_path: Path) -> None:
+    """torchvision makes its folders first and its last file last."""
+    raw = tmp_path / "MNIST/raw"
+    raw.mkdir(parents=True)
+    (raw / "train-images-idx3-ubyte").write_bytes(b"")
+    found = sources.available(cards.load("mnist"), tmp_path)
+    assert found["torchvision"] == found["folder"] == f"no {raw / 't10k-labels-idx1-ubyte'}"
