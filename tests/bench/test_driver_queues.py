@@ -10,7 +10,7 @@ import clusters
 import fakes
 import pytest
 
-from bench import driver, versions
+from bench import doctor, driver, versions
 from bench.driver import Workers, resources
 from bench.driver.common import Common
 from bench.errors import BenchError
@@ -161,3 +161,15 @@ def test_room_follows_the_cluster():
     run.workers = Workers(3, address="auto")
     run.fit({"CPU": 8.0})
     assert run.room == {None: 3}, "on a cluster of others, --workers is the limit"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can hide a folder from a node")
+def test_doctor_asks_every_node_and_sees_which_store_is_not_shared(address, apart, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    for folder, unshared in ((tmp_path, 0), (apart, 1)):
+        found = doctor.nodes(address, str(folder / "store"), "mini8", [], "cpu")
+        assert sum("has another folder where the store is" in f.said for f in found) == unshared
+        assert len({f.said.partition(": ")[0] for f in found}) == 2, "each node has said something"
+        assert not list(folder.glob(".bench-doctor*"))
