@@ -88,6 +88,17 @@ def test_a_bad_plugin_is_one_line(tmp_path: Path, text: str, says: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_every_example_of_the_guide_can_be_used(tmp_path: Path) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/operator.md").read_text(), re.S)
+    paths = [tmp_path / f"example{i}.py" for i in range(len(blocks))]
+    for path, block in zip(paths, blocks, strict=True):
+        path.write_text(block)
+    found = registry.load(map(str, paths))
+    assert set(found.sources) == {"quorum", "factor_mean", "bias_only"}
+    assert contract.broken(found.operators["factor_mean"]) == []
+    assert "bias_only" in found.finetuning
+
+
 MINE = """
 \"\"\"What it does.\"\"\"
 from methods.operator import Operator
