@@ -147,7 +147,8 @@ def _publish(folder: Path, images: Images) -> None:
                 raise
     except OSError as error:
         raise DataError(
-            f"cannot write {folder}: {error.strerror}; free space or set BENCH_CACHE to another folder"
+            f"cannot write {folder}: {error.strerror or 'the disk is full'}; free space or set BENCH_CACHE to another "
+            "folder"  # numpy says of a full disk only how many bytes it wrote
         ) from error
     finally:
         shutil.rmtree(part, ignore_errors=True)

@@ -78,3 +78,16 @@ def test_normalise_by_hand() -> None:
     pixels = torch.tensor([[[[0]], [[255]], [[51]]]], dtype=torch.uint8)
     mean, std = torch.tensor([0.5, 0.5, 0.0]).view(1, 3, 1, 1), torch.tensor([0.25, 0.25, 0.1]).view(1, 3, 1, 1)
     torch.testing.assert_close(images.normalise(pixels, mean, std).flatten(), torch.tensor([-2.0, 2.0, 2.0]))
+
+
+def test_a_disk_that_fills_up_while_an_array_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """numpy's own words for it have no error number: '307200 requested and 16 written'."""
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
+
+    def short(file: Path, array: object) -> None:
+        raise OSError("307200 requested and 16 written")
+
+    monkeypatch.setattr(images.np, "save", short)
+    with pytest.raises(DataError, match=r"cannot write .*: the disk is full; free space"):
+        images.load(cards.load("digits"), "validation", 32)
+    assert not list((tmp_path / "images").iterdir())
