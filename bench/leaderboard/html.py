@@ -136,7 +136,7 @@ def _curves(entry: Mapping[str, Any], styles: Mapping[str, str]) -> Markup:
 def _subsets(found: Sequence[Mapping[str, Any]], styles: Mapping[str, str]) -> list[Markup]:
     """Two charts for every operator: accuracy with its interval, and accuracy normalised by own experts."""
     charts = []
-    for operator in dict.fromkeys(entry["operator"] for entry in found):
+    for operator in sorted({entry["operator"] for entry in found}):
         mine = [entry for entry in found if entry["operator"] == operator]
         sizes = sorted({point["tasks"] for entry in mine for point in entry["points"]})
         for value, said in (("accuracy", "accuracy, %"), ("normalised", "normalised (own), %")):

@@ -243,6 +243,11 @@ def test_on_a_narrow_screen_names_stay_while_numbers_scroll(page):
         for element in page.find_elements(By.CSS_SELECTOR, "[role=tab]"):
             element.click()
             assert page.execute_script("return document.documentElement.scrollWidth") <= 390, element.text
+            wide = "return [...document.querySelectorAll('.open th[scope=row], .open tr.row > td.text:first-child')]"
+            wider = page.execute_script(
+                f"{wide}.filter((e) => e.scrollWidth > e.clientWidth).map((e) => e.textContent)"
+            )
+            assert wider == [], element.text
         page.find_element(By.ID, "tab-board-1").click()
         page.execute_script("document.querySelector('#board-1 .scroll').scrollLeft = 400")
         name, accuracy = (
