@@ -54,11 +54,11 @@ class Store(Folder):
     def _check_format(self, create: bool) -> None:
         marker = f"{self._root}/bench-store.json"
         if self._fs.get_file_info(marker).type == pafs.FileType.NotFound:
-            if not create:
-                raise NoStore(f"no store at {self.url}; run `bench run` first or name one with --store")
             listing = self._fs.get_file_info(pafs.FileSelector(self._root, allow_not_found=True))
             if any(not Path(f.path).name.startswith(".") for f in listing):
                 raise StoreError(f"{self.url} is neither empty nor a store; name another folder with --store")
+            if not create:
+                raise NoStore(f"no store at {self.url}; run `bench run` first or name one with --store")
             self._write(marker, json.dumps(FORMAT).encode())
             return
         try:

@@ -22,6 +22,7 @@ from bench.cli.options import (
     imported,
     names,
 )
+from bench.errors import BenchError
 
 if TYPE_CHECKING:
     from bench.cells import Cell
@@ -135,6 +136,8 @@ class How:
         """What the drivers are asked for; BenchError for numbers out of range."""
         from bench.driver import Workers
 
+        if self.local and self.address:
+            raise BenchError("--local runs here and --address on a cluster; give one of them")
         return Workers(self.count, self.device, self.gpu_fraction, self.address, cell_timeout=self.cell_timeout)
 
     def choices(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
-from bench.errors import shown
+from bench.errors import BenchError, shown
 from bench.runtime import CHOOSABLE
 
 if TYPE_CHECKING:
@@ -63,7 +63,6 @@ JsonOption = Annotated[
 def imported(where: str) -> "list[Imported]":
     """The published experts of a store; those that another version of bench imported are left out."""
     from bench.cells import Imported, from_identity
-    from bench.errors import BenchError
     from bench.store import Store
 
     found = []
@@ -90,7 +89,10 @@ def absolute(include: Iterable[str] | None) -> tuple[str, ...]:
 
 
 def names(given: Iterable[str] | None) -> tuple[str, ...]:
-    """`["a,b", "c"]` -> ("a", "b", "c"), each once."""
+    """`["a,b", "c"]` -> ("a", "b", "c"), each once. BenchError for a text without a name, which would stand for all."""
+    for text in given or ():
+        if not text.replace(",", "").strip():
+            raise BenchError(f"{text!r} names nothing; give names with commas between them, or leave the option out")
     return tuple(dict.fromkeys(name for text in given or () for part in text.split(",") if (name := part.strip())))
 
 

@@ -50,6 +50,13 @@ def said(capsys, *words):
         (["run", "--methods", "att+orthreg"], "bench run: no regulariser named 'orthreg'; did you mean 'orthoreg'?"),
         (["plan", "--operators", "tie"], "bench plan: no merging operator named 'tie'; did you mean 'ties'?"),
         (["plan", "--backbones", "mimi"], "bench plan: no backbone of suite mini8 named 'mimi'; did you mean 'mini'?"),
+        (["plan", "--methods", ","], "bench plan: ',' names nothing; give names with commas between them"),
+        (
+            ["plan", "--store", str(Path(__file__).parent)],
+            f"bench plan: {Path(__file__).parent} is neither empty nor a",
+        ),
+        (["plan", "--store", __file__], f"bench plan: store {__file__}: "),
+        (["run", "--local", "--address", "auto"], "bench run: --local runs here and --address on a cluster"),
         (["run", "--device", "tpu"], "bench run: Invalid value for '--device': 'tpu' is not one of 'cpu', 'cuda'."),
         (["run", "--workers", "-1"], "bench run: Invalid value for '--workers': "),
         (["run", "--cell-timeout", "-1"], "bench run: --cell-timeout is -1.0; give seconds, or 0 for no limit"),
