@@ -9,6 +9,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -54,16 +55,10 @@ def measure(
     size = base.card.image_size
     batch = batch or (128 if on_gpu else 32 if size <= 64 else 8)
     steps = steps or (20 if on_gpu else 2)
-    random = torch.Generator().manual_seed(0)
-    pixels = torch.randint(0, 256, (2 * batch, 3, size, size), generator=random, dtype=torch.uint8)
-    labels = torch.randint(0, CLASSES, (2 * batch,), generator=random)
-    head = 100 * torch.nn.functional.normalize(
-        torch.randn(CLASSES, base.pretrained["proj"].shape[1], generator=random), dim=1
-    )
+    sample = _Sample.of(base, batch)
     fixed = {"lr": 1e-6, "strength": 1.0, **dict(recipe)}
 
-    train: dict[str, float] = {}
-    whole: dict[str, float] = {}
+    step: dict[str, float] = {}
     vector: dict[str, int] = {}
     memory: dict[str, int] = {}
     for label in dict.fromkeys([*(m.partition("+")[0] for m in methods), *methods]):
@@ -71,40 +66,25 @@ def measure(
         method, regularizer = catalogue.split_finetuning(label)
 
         def run(count: int, method: str = method, regularizer: str = regularizer) -> finetune.Expert:
-            return finetune.train(
-                base.tower, base.pretrained, head, pixels, labels,
-                Recipe(**{**fixed, "steps": count, "batch_size": batch, "warmup_steps": 0}),
-                method=method, regulariser=regularizer or None, seed=0, mean=base.card.mean, std=base.card.std,
-                device=device,
-            )  # fmt: skip
+            chosen = Recipe(**{**fixed, "steps": count, "batch_size": batch, "warmup_steps": 0})
+            return sample.train(chosen, method, regularizer)
 
         try:
             expert = run(1)  # kernels are chosen and memory is claimed here
             if on_gpu:
                 torch.cuda.reset_peak_memory_stats()
             short = _seconds(lambda: run(1), on_gpu)
-            whole[label] = max(0.0, _seconds(lambda: run(1 + steps), on_gpu) - short) / steps
+            step[label] = max(0.0, _seconds(lambda: run(1 + steps), on_gpu) - short) / steps
         except torch.OutOfMemoryError as error:
             raise BenchError(
                 f"{label}: {batch} images of {name} do not fit on this device; give a smaller --batch"
             ) from error
         if not regularizer:
-            train[label] = whole[label] / batch
             vector[label] = len(weights.dump(expert.delta, expert.factors, {}))
             memory[label] = torch.cuda.max_memory_allocated() if on_gpu else _peak()
-    penalty = {m: max(0.0, whole[m] - whole[m.partition("+")[0]]) for m in methods if "+" in m}
 
     say("evaluation")
-    evaluator = Evaluator(base, batch)
-    some = Images(pixels.numpy(), labels.numpy())
-    head = head.to(base.device)
-
-    def plain() -> Tensor:
-        return evaluator.correct(base.pretrained, some, head)
-
-    def along() -> Tensor:
-        return evaluator.correct_tangent(base.pretrained, (1.0,), some, head)
-
+    plain, along = sample.evaluations()
     for warm in (plain, along):
         warm()
     return Costs(
@@ -112,16 +92,52 @@ def measure(
         device=device,
         name=torch.cuda.get_device_name() if on_gpu else f"one thread of a {platform.machine()} CPU",
         batch=batch,
-        train=train,
-        penalty=penalty,
-        evaluate=_seconds(plain, on_gpu) / len(some),
-        derivative=_seconds(along, on_gpu) / len(some),
+        train={label: step[label] / batch for label in vector},
+        penalty={m: max(0.0, step[m] - step[m.partition("+")[0]]) for m in methods if "+" in m},
+        evaluate=_seconds(plain, on_gpu) / (2 * batch),
+        derivative=_seconds(along, on_gpu) / (2 * batch),
         vector=vector,
         memory=memory,
         capacity=torch.cuda.get_device_properties(0).total_memory if on_gpu else 0,
         torch=torch.__version__,
         measured_at=int(time.time()),
     )
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """Two batches of random images with random labels and a random head, for the real loops."""
+
+    base: Backbone
+    pixels: Tensor
+    labels: Tensor
+    head: Tensor
+
+    @classmethod
+    def of(cls, base: Backbone, batch: int) -> "_Sample":
+        size, random = base.card.image_size, torch.Generator().manual_seed(0)
+        pixels = torch.randint(0, 256, (2 * batch, 3, size, size), generator=random, dtype=torch.uint8)
+        labels = torch.randint(0, CLASSES, (2 * batch,), generator=random)
+        classes = torch.randn(CLASSES, base.pretrained["proj"].shape[1], generator=random)
+        return cls(base, pixels, labels, 100 * torch.nn.functional.normalize(classes, dim=1))
+
+    def train(self, recipe: Recipe, method: str, regularizer: str) -> finetune.Expert:
+        card = self.base.card
+        return finetune.train(
+            self.base.tower, self.base.pretrained, self.head, self.pixels, self.labels, recipe,
+            method=method, regulariser=regularizer or None, seed=0, mean=card.mean, std=card.std,
+            device=self.base.device,
+        )  # fmt: skip
+
+    def evaluations(self) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
+        """All images through the model, and through it and its derivative."""
+        evaluator = Evaluator(self.base, len(self.labels) // 2)
+        images, head = Images(self.pixels.numpy(), self.labels.numpy()), self.head.to(self.base.device)
+        params = self.base.pretrained
+        return (
+            lambda: evaluator.correct(params, images, head),
+            lambda: evaluator.correct_tangent(params, (1.0,), images, head),
+        )
 
 
 def _backbone(name: str, how: Runtime, say: Callable[[str], None]) -> Backbone:
