@@ -23,9 +23,10 @@ from bench.checkpoints import About
 from bench.errors import BenchError, DataError, UnknownName
 from bench.kinds import addition
 from bench.records import Record
-from bench.run import Session, commit
+from bench.run import Session
 from bench.store import Store
 from bench.suites import Suite
+from bench.versions import commit
 from methods.finetuning.record import attention_matrices
 
 FORMATS = ("open_clip", "hf", "vector")

@@ -3,14 +3,11 @@
 import os
 import platform
 import resource
-import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -30,6 +27,7 @@ from bench.resume import FileCheckpoint
 from bench.runtime import Runtime, settle
 from bench.schedule import Outcome
 from bench.store import Store
+from bench.versions import commit
 
 RUNNERS: dict[str, Callable[..., Found]] = {
     "zeroshot": zero_shot.run,
@@ -204,27 +202,6 @@ def headline(record: Record) -> dict[str, Any]:
     name = "/".join(filter(None, (first["finetuning"], first["operator"] or first["kind"])))
     mean = metrics.mean_accuracy({r["task"]: metrics.accuracy(r["correct"], r["total"]) for r in tested})
     return {"name": name, "kind": first["kind"], "accuracy": mean}
-
-
-@cache
-def commit() -> str:
-    """The commit of the checkout this code comes from, with `+` when files differ from it; empty when installed."""
-    folder = Path(__file__).parent.parent
-    if not (folder / ".git").exists():
-        return ""
-    try:
-        said = [
-            subprocess.run(
-                ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=10
-            ).stdout
-            for words in (
-                ("rev-parse", "HEAD"),
-                ("status", "--porcelain", "--untracked-files=no", "--", "bench", "methods"),
-            )
-        ]
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return said[0].strip()[:12] + ("+" if said[1].strip() else "")
 
 
 def here() -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import platform
+import subprocess
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -32,3 +33,24 @@ def code() -> str:
 def here() -> dict[str, str]:
     """All of it, by name."""
     return {"python": platform.python_version(), "code": code(), **{p: of(p) for p in ("bench", *PACKAGES)}}
+
+
+@cache
+def commit() -> str:
+    """The commit of the checkout this code comes from, with `+` when files differ from it; empty when installed."""
+    folder = Path(__file__).parent.parent
+    if not (folder / ".git").exists():
+        return ""
+    try:
+        said = [
+            subprocess.run(
+                ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=10
+            ).stdout
+            for words in (
+                ("rev-parse", "HEAD"),
+                ("status", "--porcelain", "--untracked-files=no", "--", "bench", "methods"),
+            )
+        ]
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return said[0].strip()[:12] + ("+" if said[1].strip() else "")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.run import commit
+from bench.versions import commit
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -28,9 +28,9 @@ from bench.catalogue import load
 from bench.cells import Cell
 from bench.driver import Workers
 from bench.progress import Progress
-from bench.run import commit
 from bench.schedule import Schedule
 from bench.store import Store
+from bench.versions import commit
 from benchmarks._noop import Noop
 
 HERE = Path(__file__).parent

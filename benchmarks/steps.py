@@ -25,7 +25,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from bench.finetune import Trainer
 from bench.recipes import Recipe
-from bench.run import commit
+from bench.versions import commit
 from benchmarks import _machine as machine
 from methods.factors import Factors
 from methods.finetuning import FINETUNING
