@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bench import images, scratch, suites
 from bench.cards import DatasetCard
-from bench.errors import DataError
+from bench.errors import DataError, first_line
 from bench.preflight import has_weights, weights_file
 from bench.sources.decode import alone
 from bench.suites import ASSETS, BackboneCard
@@ -117,7 +117,7 @@ def _create(card: BackboneCard) -> Any:
             model = open_clip.create_model(card.architecture, pretrained=source, precision="fp32")
     except (RuntimeError, OSError, safetensors.SafetensorError) as error:
         raise DataError(
-            f"weights {card.weights!r} of {card.name} cannot be loaded ({str(error).splitlines()[0][:160]}); "
+            f"weights {card.weights!r} of {card.name} cannot be loaded ({first_line(error)[:160]}); "
             f"fetch them once with network access, or put the file at {own}"
         ) from error
     told = getattr(model.visual, "preprocess_cfg", {})

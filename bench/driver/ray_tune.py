@@ -18,7 +18,7 @@ from typing import Any
 
 from bench.driver import OpenSession, Workers, resources
 from bench.driver.common import Common
-from bench.errors import BenchError
+from bench.errors import BenchError, first_line
 from bench.progress import Progress
 from bench.schedule import Schedule
 from bench.store import Store
@@ -70,7 +70,7 @@ def _start(workers: Workers, scratch: Path) -> dict[str, float]:
             break
         except Exception as error:  # Ray raises bare Exception when a loaded machine is slow to start
             ray.shutdown()
-            first = (str(error).splitlines() or [type(error).__name__])[0]
+            first = first_line(error)
             if workers.address:
                 raise BenchError(
                     f"--address {workers.address}: {first}; start a cluster with `ray start --head`, or set the "

@@ -40,6 +40,13 @@ def chance(drop: float, rescale: str) -> tuple[int, float]:
     return levels, LEVELS / levels if rescale == "inverse" else 1.0
 
 
+def restore_l1(out: Tensor, tensor: Tensor) -> None:
+    """Scale `out` in place to the L1 norm of `tensor`, unless nothing of it is left."""
+    after = out.abs().sum()
+    if after > 0:
+        out *= tensor.abs().sum() / after
+
+
 def sparsify(tensor: Tensor, drop: float, rescale: str, source: torch.Generator) -> Tensor:
     """A new tensor with entries dropped at random and the rest rescaled."""
     levels, scale = chance(drop, rescale)
@@ -48,9 +55,7 @@ def sparsify(tensor: Tensor, drop: float, rescale: str, source: torch.Generator)
     for piece, kept in zip(flat.split(PIECE), out.split(PIECE), strict=True):
         thin(piece, levels, scale, source, kept)
     if rescale == "l1" and levels < LEVELS:
-        after = out.abs().sum()
-        if after > 0:
-            out *= tensor.abs().sum() / after
+        restore_l1(out, tensor)
     return out.view(tensor.shape)
 
 

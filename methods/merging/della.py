@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from methods.merging import ties
-from methods.merging.dare import LEVELS
+from methods.merging.dare import LEVELS, restore_l1
 from methods.operator import MEANS, Operator
 from methods.vectors import TaskVector, Vectors, chunks, generator
 
@@ -98,9 +98,7 @@ def sparsify(tensor: Tensor, density: float, epsilon: float, rescale: str, sourc
     for few, kept in zip(rows.split(dropper.height), out.split(dropper.height), strict=True):
         dropper.drop(few, source, kept)
     if rescale == "l1":
-        after = out.abs().sum()
-        if after > 0:
-            out *= tensor.abs().sum() / after
+        restore_l1(out, tensor)
     return out.view(tensor.shape)
 
 
