@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from bench.declaration import misdeclared
+from bench.errors import first_line, told
 from methods.operator import Operator
 from methods.vectors import TaskVector, block, generator
 
@@ -273,10 +274,10 @@ def broken(operator: Operator) -> list[str]:
 
 def _raised(operator: Operator, error: BaseException) -> str:
     """The exception in one line, with the first tensor of a tower that it comes from, if not from all."""
-    text = str(error).splitlines()[0].rstrip(".") if str(error) else ""
+    text = first_line(error)
     if isinstance(error, ValueError) and text.startswith(f"{operator.name}: "):
         return text.removeprefix(f"{operator.name}: ")
-    said = f"raises {type(error).__name__}: {text}"
+    said = f"raises {told(error)}"
     if "does not support item assignment" in text:
         return said + "; experts are read-only, return a new dict of tensors"
     odd = [name for name in SHAPES if _raises(operator, name, type(error))]

@@ -53,5 +53,14 @@ class DataError(BenchError):
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, as far as it fits into a sentence of ours."""
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+    """What an error says, as far as it fits into a sentence of ours; of one that says nothing, its class."""
+    lines = (line.strip() for line in str(error).splitlines())
+    return next(filter(None, lines), type(error).__name__).rstrip(".")
+
+
+def told(error: BaseException) -> str:
+    """An error of whatever kind on one line: our own by their text, which is a sentence, others after their class."""
+    if isinstance(error, BenchError):
+        return str(error)
+    kind, line = type(error).__name__, first_line(error)
+    return kind if line == kind else f"{kind}: {line}"

@@ -18,7 +18,7 @@ from bench import catalogue
 from bench.catalogue import Catalogue
 from bench.cells import Addition, Cell, Finetune
 from bench.declaration import NAME, misdeclared, mistyped
-from bench.errors import BenchError, UnknownName
+from bench.errors import BenchError, UnknownName, told
 from bench.grid import joint_version
 from methods.finetuning import FINETUNING
 from methods.finetuning.record import FineTuning
@@ -133,8 +133,7 @@ def _module(path: str) -> Any:
     except ModuleNotFoundError as error:
         raise BenchError(f"--include {path}: {error}; install it, or move what it holds into the file") from error
     except (Exception, SystemExit) as error:
-        said = (str(error).splitlines() or [""])[0]
-        raise BenchError(f"--include {path}: {type(error).__name__}: {said}; mend the file") from error
+        raise BenchError(f"--include {path}: {told(error)}; mend the file") from error
     return module
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from bench import backbone, cards, images, memory, metrics, registry, resume, suites
 from bench.cards import Split
 from bench.cells import Cell, method_of
-from bench.errors import BenchError, Unwritable
+from bench.errors import BenchError, Unwritable, told
 from bench.evaluate import Evaluator
 from bench.images import Images
 from bench.kinds import addition, disentangle, expert, geometry, imported, negation, posthoc, strength, zero_shot
@@ -74,14 +74,13 @@ class Session:
         except Unwritable as error:
             return Outcome(cell.key, "refused", time.perf_counter() - start, str(error))
         except Exception as error:
-            said = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
-            if full := memory.exhausted(error):
-                said = memory.explain(error, self.runtime.memory_limit, self.runtime.device)
+            full = memory.exhausted(error)
+            limit, device = self.runtime.memory_limit, self.runtime.device
+            said = memory.explain(error, limit, device) if full else told(error)
             trace = traceback.format_exc()
         # Here the error is gone, and with it the memory that its frames held.
         if full:
             self.forget()
-        said = (said.splitlines() or [""])[0]
         try:
             self.store.write_failure(cell.key, {"identity": cell.identity, "error": said, "traceback": trace, **here()})
         except Unwritable as error:

@@ -17,7 +17,7 @@ import typer
 from bench import __version__
 from bench.cli import calibrate, cluster, data, exchange, files, integrity, look, progress, results, run, search
 from bench.cli.options import ANSWER, ASKED
-from bench.errors import BenchError, shown
+from bench.errors import BenchError, shown, told
 
 DONE, USAGE, BUG, INTERRUPTED = 0, 2, 70, 130
 
@@ -101,8 +101,7 @@ def explain(error: Exception) -> tuple[str, int]:
         return f"no space left on the disk ({error.filename or 'while writing'}); free some and run again", USAGE
     if isinstance(error, ValueError) and _raised_in_methods(error):
         return str(error), USAGE
-    first = (str(error).splitlines() or [""])[0]
-    return f"{type(error).__name__}: {first}; this is a bug, --traceback shows where", BUG
+    return f"{told(error)}; this is a bug, --traceback shows where", BUG
 
 
 def _remedy(context: Any) -> str:

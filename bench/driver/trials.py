@@ -18,7 +18,7 @@ from bench.cells import Cell
 from bench.driver import OpenSession, Session, Workers, resources
 from bench.driver.common import Common
 from bench.driver.local import limit
-from bench.errors import BenchError
+from bench.errors import BenchError, told
 from bench.progress import Progress
 from bench.schedule import Schedule
 from bench.store import Store
@@ -222,8 +222,7 @@ class CellTrial(tune.Trainable):
                     self._common.check()
                 self._session = self._open()
             except Exception as error:  # the same in every worker: the driver reports it once and ends the run
-                said = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
-                return {"done": True, "status": "refused", "error": (said.splitlines() or [""])[0]}
+                return {"done": True, "status": "refused", "error": told(error)}
         with limit(self._timeout):
             outcome = self._session.attempt(self._cells[self._key])
         return {

@@ -58,6 +58,7 @@ def test_compositions() -> None:
         ("def f(:", "SyntaxError: invalid syntax"),
         ("raise SystemExit(3)", "SystemExit: 3; mend the file"),
         ("raise ValueError('one\\ntwo')", "ValueError: one; mend the file"),
+        ("assert 1 > 2", "AssertionError; mend the file"),
         ("from methods.merging.ties import OPERATOR", "no Operator or FineTuning in it"),
         ("OPERATOR = Operator('ties', print)", "the name 'ties' is taken by a built-in; rename your method"),
         ("A, B = Operator('mine', print), Operator('mine', print)", "the name 'mine' is taken; rename your method"),

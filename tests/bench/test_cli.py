@@ -103,6 +103,7 @@ def test_explain():
     )  # fmt: skip
     line, code = explain(ValueError("not from methods"))
     assert (line, code) == ("ValueError: not from methods; this is a bug, --traceback shows where", 70)
+    assert explain(NotImplementedError())[0] == "NotImplementedError; this is a bug, --traceback shows where"
 
 
 def test_a_value_error_of_methods_is_the_users():

@@ -1,4 +1,4 @@
-from bench.errors import LONGEST, SHOWN, BenchError, UnknownName
+from bench.errors import LONGEST, SHOWN, BenchError, StoreError, UnknownName, told
 
 
 def test_no_near_name_lists_as_many_as_fit_into_a_line() -> None:
@@ -15,3 +15,12 @@ def test_a_message_is_one_line_of_bounded_length_that_keeps_its_ends() -> None:
     assert long.startswith("suite [[")
     assert long.endswith("[[: correct it")
     assert len(long) == LONGEST + 5
+
+
+def test_an_error_is_told_on_one_line_ours_by_its_text_any_other_after_its_class() -> None:
+    assert told(StoreError("store x is damaged;\nrestore it")) == "store x is damaged; restore it"
+    assert told(ValueError("one.\ntwo")) == "ValueError: one"
+    assert told(KeyError("lr")) == "KeyError: 'lr'"
+    assert told(SystemExit(3)) == "SystemExit: 3"
+    assert told(AssertionError()) == "AssertionError"
+    assert told(RuntimeError("\n  \n CUDA error\nat x")) == "RuntimeError: CUDA error"
