@@ -7,13 +7,12 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterable, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from bench import backbone, cards, images, memory, metrics, registry, resume, suites
+from bench import backbone, cards, images, memory, metrics, registry, resume, suites, versions
 from bench.cards import Split
 from bench.cells import Cell, method_of
 from bench.errors import BenchError, Unwritable, told
@@ -27,7 +26,6 @@ from bench.resume import FileCheckpoint
 from bench.runtime import Runtime, settle
 from bench.schedule import Outcome
 from bench.store import Store
-from bench.versions import commit
 
 RUNNERS: dict[str, Callable[..., Found]] = {
     "zeroshot": zero_shot.run,
@@ -206,17 +204,13 @@ def headline(record: Record) -> dict[str, Any]:
 def here() -> dict[str, Any]:
     """Where and with what this process runs."""
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
-    try:
-        own = version("bench")
-    except PackageNotFoundError:
-        own = "checkout"
     return {
         "host": platform.node(),
         "pid": os.getpid(),
         "python": platform.python_version(),
         "torch": torch.__version__,
-        "bench": own,
-        "commit": commit(),
+        "bench": versions.of("bench"),
+        "commit": versions.commit(),
         "machine": platform.machine(),
         "peak_rss_mb": round(rss, 1),
         "finished_at": int(time.time()),
