@@ -7,6 +7,7 @@ validation chose, and the results that the model card states.
 
 import functools
 import json
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +44,23 @@ def task_of(path: Path, suite: Suite) -> str:
             f"{path}: its path names {' and '.join(found) or 'no task of suite ' + suite.name}; give --task"
         )
     return found[0]
+
+
+def tasks_of(files: Sequence[Path], tasks: Sequence[str], suite: Suite) -> list[str]:
+    """The task of each file: `tasks` in their order, or without any, what the files' paths say.
+
+    A file that is not there comes first: the user thinks of another one, whose path may name its task.
+    """
+    for path in files:
+        if not os.path.exists(path):  # Path.exists raises what a forbidden folder raises
+            raise DataError(f"cannot find {path}; give the path of a checkpoint, an adapter or a hub model's folder")
+    if not tasks:
+        return [task_of(path, suite) for path in files]
+    if len(tasks) == len(files):
+        return list(tasks)
+    if len(tasks) == 1:
+        raise BenchError(f"{len(files)} files for one task {tasks[0]}; each expert has its own: give --task for each")
+    raise BenchError(f"{len(tasks)} tasks given, files: {len(files)}; give --task once for each file, in their order")
 
 
 def bring(

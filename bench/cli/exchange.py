@@ -1,7 +1,7 @@
 """Verbs that bring published experts into a store and take models out of it: import, export."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -15,6 +15,11 @@ from bench.cli.options import (
     names,
     print_json,
 )
+
+if TYPE_CHECKING:
+    from bench.cells import Imported
+    from bench.run import Session
+    from bench.suites import Suite
 
 FilesArgument = Annotated[
     list[Path], typer.Argument(help="Checkpoints: .pt, .safetensors, PEFT adapters, or a hub model's folder.")
@@ -60,47 +65,43 @@ def import_(
     can be merged: `bench run --methods nonlinear:fusionbench`. Exit code 1 if an evaluation failed.
     """
     from bench import backbone as backbones
-    from bench import exchange, preflight, suites
+    from bench import exchange, suites
     from bench.errors import BenchError
     from bench.run import Runtime, Session
     from bench.store import Store
 
-    known, tasks = suites.load(suite), names(task)
-    if tasks and len(tasks) not in (1, len(files)):
-        raise BenchError(f"{len(files)} files but {len(tasks)} tasks; give --task once for each file, in their order")
-    if len(tasks) == 1 and len(files) > 1:
-        raise BenchError(f"{len(files)} files for one task {tasks[0]}; each expert has its own: give --task for each")
+    known = suites.load(suite)
     if sha256 and len(files) > 1:
         raise BenchError("--sha256 is the hash of one file; import them one at a time")
-    named = [*(tasks or [exchange.task_of(path, known) for path in files])]
-    card = suites.backbone(backbone)
+    tasks = exchange.tasks_of(files, names(task), known)
     base = backbones.load(backbone, (), device="cpu")
     opened = Store(store)
     session = Session(Runtime(opened.address, device))
-    found: list[dict[str, Any]] = []
-    for path, name in zip(files, named, strict=True):
+    found = []
+    for path, name in zip(files, tasks, strict=True):
         cell = exchange.bring(
             path, opened, known, base, catalogue(()), task=name, finetuning=finetuning, family=family or None,
             seed=seed, sha256=sha256, alpha=lora_alpha, out_proj=peft_out_proj,
         )  # fmt: skip
-        about = opened.read_import(cell.key)
-        said: dict[str, Any] = {"file": str(path), "key": cell.key, "task": name, "finetuning": cell.finetuning}
-        said |= {
-            "format": about["format"],
-            "sha256": cell.sha256,
-            "notes": about["notes"],
-            "accuracy": None,
-            "error": "",
-        }
-        if preflight.has_images(known.card(name), card.image_size):
-            outcome = session.attempt(cell)
-            said |= {"accuracy": outcome.headline.get("accuracy"), "error": outcome.error}
-        found.append(said)
+        found.append({"file": str(path), **_measured(cell, known, session)})
         if not json:
-            _tell(said)
+            _tell(found[-1])
     if json:
         print_json(found)
-    return 1 if any(f["error"] for f in found) else 0
+    return 1 if any(said["error"] for said in found) else 0
+
+
+def _measured(cell: "Imported", suite: "Suite", session: "Session") -> dict[str, Any]:
+    """What is known about an imported expert, its test accuracy too where the images of its task are here."""
+    from bench import preflight, suites
+
+    kept = session.store.read_import(cell.key)
+    said = {"key": cell.key, "task": cell.task, "finetuning": cell.finetuning, "format": kept["format"]}
+    said |= {"sha256": cell.sha256, "notes": kept["notes"], "accuracy": None, "error": ""}
+    if preflight.has_images(suite.card(cell.task), suites.backbone(cell.backbone).image_size):
+        outcome = session.attempt(cell)
+        said |= {"accuracy": outcome.headline.get("accuracy"), "error": outcome.error}
+    return said
 
 
 def _tell(said: dict[str, Any]) -> None:

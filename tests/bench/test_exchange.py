@@ -10,8 +10,9 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from bench import checkpoints, images, merge, preflight, registry, suites, weights
+from bench import checkpoints, exchange, images, merge, preflight, registry, suites, weights
 from bench.cli.app import call
+from bench.errors import BenchError
 from bench.store import Store
 from tests.bench import paper
 
@@ -35,6 +36,30 @@ def bench(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str,
     code = call([str(w) for w in words])
     out, err = capsys.readouterr()
     return code, out, err
+
+
+def test_every_file_has_a_task_given_or_told_by_its_path(tmp_path: Path) -> None:
+    suite = suites.load("vision8")
+    files = [tmp_path / "DTDVal" / "finetuned.pt", tmp_path / "clip-vit-base-patch32_stanford-cars", tmp_path / "x.pt"]
+    for path in files:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    assert exchange.tasks_of(files[:2], (), suite) == ["dtd", "cars"]
+    assert exchange.tasks_of(files, ("mnist", "svhn", "sun397"), suite) == ["mnist", "svhn", "sun397"]
+    for given, tasks, said in (
+        (files, (), "x.pt: its path names no task of suite vision8; give --task"),
+        (files, ("mnist",), "3 files for one task mnist; each expert has its own: give --task for each"),
+        (files, ("mnist", "svhn"), "2 tasks given, files: 3; give --task once for each file, in their order"),
+        (files[:1], ("mnist", "svhn"), "2 tasks given, files: 1; "),
+        ([*files, tmp_path / "y.pt"], (), "cannot find .*y.pt; give the path of a checkpoint"),
+    ):
+        with pytest.raises(BenchError, match=said):
+            exchange.tasks_of(given, tasks, suite)
+
+
+def test_a_file_that_is_not_there_is_said_before_anything_about_its_task(refused: Callable[..., str]) -> None:
+    assert refused("import", "nothing.pt").startswith("bench import: cannot find nothing.pt; ")
+    assert refused("import", "a.pt", "b.pt", "--task", "mnist").startswith("bench import: cannot find a.pt; ")
 
 
 @pytest.mark.slow
@@ -112,7 +137,7 @@ def test_published_experts_are_evaluated_merged_and_exported(
             "--task",
             "mnist",
         ): "pretrained weights themselves",
-        ("import", tmp_path / "nothing.pt", "--task", "mnist"): "cannot read",
+        ("import", tmp_path / "nothing.pt", "--task", "mnist"): "cannot find",
         ("import", *files, "--task", "mnist"): "give --task for each",
         ("run", "--grid", "paper", "--methods", "nonlinear:knots"): "no imported expert nonlinear:knots of mnist",
     }
