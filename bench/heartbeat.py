@@ -4,8 +4,10 @@
     STORE/runs/ID.beat.json   every `EVERY` seconds: what runs now, when it will be over
 
 A run that ends takes both files along; one that was interrupted says so in its last beat; one that was killed leaves
-them. On the machine of the driver the process itself is asked, elsewhere `SILENT` seconds without a beat tell. What is
-left is counted from the records, never from a beat. Nothing here is a result, and nothing is lost with it.
+them. On the machine of the driver the process itself is asked, elsewhere the age of the last beat tells, and where that
+is over `SILENT` seconds or in the future, the next beat: a beat has the time of the disk or the server, whose clock may
+differ from the reader's. What is left is counted from the records, never from a beat. Nothing here is a result, and
+nothing is lost with it.
 """
 
 import contextlib
@@ -16,7 +18,7 @@ import threading
 import time
 import uuid
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -27,7 +29,11 @@ from bench.store import Store
 
 EVERY = 10.0
 SILENT = 60.0
-"""Seconds without a beat after which a driver on another machine is taken for dead."""
+"""Seconds without a beat after which a driver on another machine is listened for."""
+LISTEN = EVERY + 2
+"""Seconds in which a driver that lives beats again."""
+CLOCKS = 3600.0
+"""Seconds by which clocks may differ: a driver that was not heard of for longer is not listened for."""
 
 
 class Heartbeat:
@@ -91,11 +97,15 @@ class Run:
     state: str
     """alive; silent: on another machine and not heard of; dead: its process is gone; interrupted."""
     heard: float
-    """Seconds since the last sign of life."""
+    """Seconds since the last sign of life; negative where the clock that timed it is ahead of ours."""
     started: float
     """Seconds since 1970."""
     plan: dict[str, Any]
     beat: dict[str, Any]
+    modified: int
+    """When it last beat, in nanoseconds since 1970 by the clock of the disk or the server."""
+    ahead: float = 0.0
+    """Seconds by which that clock is ahead of ours, where a beat that was waited for has shown it."""
 
     def left(self, done: Collection[str]) -> set[str]:
         """Keys of its cells that are not done."""
@@ -107,6 +117,7 @@ class Run:
         who = {name: self.plan[name] for name in ("host", "pid", "command", "folder")}
         cells = sum(len(keys) for keys in self.plan["cells"].values())
         times = {"started_at": round(self.started), "heard_seconds_ago": round(self.heard, 1)}
+        times["clock_ahead_seconds"] = round(self.ahead, 1)
         return {"run": self.run, "state": self.state, **who, **times, "cells": cells, "left": left, **self.beat}
 
 
@@ -123,14 +134,34 @@ def runs(store: Store) -> list[Run]:
             OSError, ValueError, KeyError, TypeError, AttributeError
         ):  # over meanwhile, or foreign
             plan, beat = _plan(json.loads(store.get(path))), _beat(json.loads(store.get(last.path)))
-            heard = max(0.0, time.time() - last.modified / 1e9)
-            found.append(Run(name, _state(plan, beat, heard), heard, plan["started_at"], plan, beat))
+            heard = time.time() - last.modified / 1e9
+            found.append(Run(name, _state(plan, beat, heard), heard, plan["started_at"], plan, beat, last.modified))
     return sorted(found, key=lambda run: run.started)
 
 
-def unfinished(store: Store, done: Collection[str]) -> Iterator[Run]:
-    """The runs that are alive, then others that left something which no living run does."""
-    found = runs(store)
+def listen(store: Store, found: list[Run], seconds: float, pause: float = 1.0) -> list[Run]:
+    """The same runs after waiting for the silent ones to beat, and those alive that do; without those that ended."""
+    waiting = {run.run: run.modified for run in found if run.state == "silent" and abs(run.heard) < CLOCKS}
+    end = time.monotonic() + seconds
+    while waiting and time.monotonic() < end:
+        time.sleep(pause)
+        now = {run.run: run for run in runs(store)}
+        for name, modified in [*waiting.items()]:
+            if name in now and now[name].modified == modified:
+                continue
+            del waiting[name]
+            if name in now and now[name].state == "silent":  # by the time of a beat that has just come
+                now[name] = replace(now[name], state="alive", heard=0.0, ahead=-now[name].heard)
+        found = [run if run.ahead else now[run.run] for run in found if run.run in now]
+    return found
+
+
+def unfinished(store: Store, done: Collection[str], *, patience: float = 0.0) -> Iterator[Run]:
+    """The runs that are alive, then others that left something which no living run does.
+
+    `patience`: for how many seconds at most to `listen`.
+    """
+    found = listen(store, runs(store), patience)
     alive = [run for run in found if run.state == "alive"]
     taken = {key for run in alive for key in run.left(done)}
     yield from alive
@@ -174,7 +205,7 @@ def _state(plan: dict[str, Any], beat: dict[str, Any], heard: float) -> str:
         return "interrupted"
     if plan["machine"] and plan["machine"] == _machine():
         return "alive" if plan["began"] == _began(int(plan["pid"])) else "dead"
-    return "alive" if heard < SILENT else "silent"
+    return "alive" if abs(heard) < SILENT else "silent"
 
 
 def _machine() -> str:

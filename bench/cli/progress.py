@@ -51,6 +51,7 @@ def status(which: Which = NO_GRID, json: JsonOption = False) -> None:
 
     Read from the store alone: what is done, what failed and why; of every run that is not over, whether its driver is
     alive, what it does, what is left, and the command that goes on when it is dead. With --grid, also what is missing.
+    A run elsewhere that was not heard of for a minute is listened for, 12 seconds at most: clocks may differ.
     """
     from bench import heartbeat
     from bench.cli.summary import by_kind, failures, inapplicable
@@ -59,7 +60,7 @@ def status(which: Which = NO_GRID, json: JsonOption = False) -> None:
     opened = Store(which.store, create=False)
     failed, done = failures(opened), opened.done()
     unable = inapplicable(opened, done)
-    runs = [run.facts(done) for run in heartbeat.unfinished(opened, done)]
+    runs = [run.facts(done) for run in heartbeat.unfinished(opened, done, patience=heartbeat.LISTEN)]
     kinds = by_kind(which.cells() if which.grid else [], which.store)
     if json:
         counts = {"done": len(done), "failed": failed, "not_applicable": unable, "kinds": kinds, "runs": runs}
@@ -86,7 +87,7 @@ def _seeds(which: Which) -> str:
 def _print_run(run: dict[str, Any]) -> None:
     left = sum(run["left"].values())
     kinds = ", ".join(f"{count} {kind}" for kind, count in run["left"].items() if count)
-    heard = f"last heard of {duration(run['heard_seconds_ago'])} ago"
+    heard = _heard(run["heard_seconds_ago"], run["clock_ahead_seconds"])
     what = f"{left} of {run['cells']} cells left{f' ({kinds})' if kinds else ''}"
     who = f"process {run['pid']} on {run['host']}"
     if run["state"] == "alive":
@@ -100,10 +101,20 @@ def _print_run(run: dict[str, Any]) -> None:
         return
     stopped = "" if run["ended"] == "interrupted" else f" {run['ended']}"
     why = {"dead": " is gone", "silent": " is silent"}.get(run["state"], stopped)
-    state = "perhaps dead" if run["state"] == "silent" else run["state"]
+    unsure = "perhaps dead" if run["heard_seconds_ago"] > 0 else "perhaps alive"
+    state = unsure if run["state"] == "silent" else run["state"]
     print(f"run {state}: {who}{why}, {heard}: {what}")
     folder = "" if Path(run["folder"]) == Path.cwd() else f" (in {run['folder']})"
     print(f"  to go on: {run['command'] or 'the command that began it'}{folder}")
+
+
+def _heard(ago: float, ahead: float) -> str:
+    """When a run was last heard of; a clock by which that makes no sense is said to differ."""
+    if ago < -1 or ahead:
+        off = f"{duration(abs(ahead or ago))} {'behind' if ahead < 0 else 'ahead of'}"
+        when = "last heard of just now" if ahead else "last heard of in the future"
+        return f"{when} (the store's clock is {off} this machine's)"
+    return f"last heard of {duration(max(0.0, ago))} ago"
 
 
 def _print_kinds(kinds: dict[str, dict[str, int]]) -> None:

@@ -155,6 +155,78 @@ def test_a_run_on_another_machine_is_alive_while_it_is_heard(tmp_path):
     assert [r.run for r in heartbeat.unfinished(store, set())] == ["bb"]  # another does what it left
 
 
+def beat(store: Store, ahead: float) -> None:
+    """A sign of life of the run `aa`, timed by a clock that is `ahead` of ours."""
+    path = Path(store.url) / "runs/aa.beat.json"
+    path.write_bytes(path.read_bytes())
+    os.utime(path, (time.time() + ahead,) * 2)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "said"),
+    [
+        (-600.0, "last heard of just now (the store's clock is 10:00 behind this machine's)"),
+        (600.0, "last heard of just now (the store's clock is 10:00 ahead of this machine's)"),
+    ],
+)
+def test_a_run_that_beats_is_alive_whatever_the_clocks_say(tmp_path, capsys, monkeypatch, ahead, said):
+    store = Store(tmp_path / "store")
+    signs(store)
+    beat(store, ahead)
+    assert [r.state for r in heartbeat.runs(store)] == ["silent"]
+    listened = []
+
+    def sleep(seconds: float) -> None:
+        listened.append(seconds)
+        if len(listened) == 3:
+            beat(store, ahead + 1e-3)
+
+    monkeypatch.setattr(heartbeat.time, "sleep", sleep)
+    (run,) = status(store, capsys)["runs"]
+    assert len(listened) == 3
+    assert (run["state"], run["heard_seconds_ago"]) == ("alive", 0.0)
+    assert run["clock_ahead_seconds"] == pytest.approx(ahead, abs=30)
+    monkeypatch.setattr("bench.cli.progress.duration", lambda seconds: "10:00" if seconds < 700 else "long")
+    listened.clear()
+    assert call(["status", "--store", store.url]) == 0
+    out = capsys.readouterr().out
+    assert (
+        out.splitlines()[1]
+        == f"run alive: process 1 on far, for long, {said}: 1 of 1 cells left (1 expert), about 10:00"
+    )
+
+
+def test_a_sign_from_the_future_that_stays_the_last_is_no_proof_of_death(tmp_path, capsys, monkeypatch):
+    store = Store(tmp_path / "store")
+    signs(store)
+    beat(store, 600)
+    monkeypatch.setattr(heartbeat, "LISTEN", 0.01)
+    assert call(["status", "--store", store.url]) == 0
+    out = capsys.readouterr().out
+    assert "run perhaps alive: process 1 on far is silent, last heard of in the future (the store's clock is " in out
+    beat(store, -600)
+    assert call(["status", "--store", store.url]) == 0
+    assert "run perhaps dead: process 1 on far is silent, last heard of 10:0" in capsys.readouterr().out
+
+
+def test_only_what_clocks_may_explain_is_listened_for(tmp_path, monkeypatch):
+    store = Store(tmp_path / "store")
+    signs(store)
+    monkeypatch.setattr(heartbeat.time, "sleep", lambda seconds: pytest.fail("it waited"))
+    beat(store, -30)
+    assert [r.state for r in heartbeat.unfinished(store, (), patience=9.0)] == ["alive"]
+    beat(store, -heartbeat.CLOCKS - 60)
+    assert [r.state for r in heartbeat.unfinished(store, (), patience=9.0)] == ["silent"]
+
+
+def test_a_run_that_ends_while_it_is_listened_for_is_over(tmp_path, monkeypatch):
+    store = Store(tmp_path / "store")
+    signs(store)
+    beat(store, -600)
+    monkeypatch.setattr(heartbeat.time, "sleep", lambda seconds: heartbeat.forget(store, "aa"))
+    assert list(heartbeat.unfinished(store, (), patience=60.0)) == []
+
+
 def test_a_process_number_that_was_given_again_is_not_the_driver(tmp_path):
     store = Store(tmp_path / "store")
     me = heartbeat.whoami()
