@@ -135,8 +135,8 @@ class _Sample:
         images, head = Images(self.pixels.numpy(), self.labels.numpy()), self.head.to(self.base.device)
         params = self.base.pretrained
         return (
-            lambda: evaluator.correct(params, images, head),
-            lambda: evaluator.correct_tangent(params, (1.0,), images, head),
+            lambda: evaluator.correct(params, (images, head))[0],
+            lambda: evaluator.correct_tangent(params, (1.0,), (images, head))[0],
         )
 
 

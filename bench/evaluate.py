@@ -57,21 +57,26 @@ class Evaluator:
     )
 
     @torch.inference_mode()
-    def correct(self, params: Mapping[str, Tensor], images: Images, head: Tensor) -> Tensor:
-        """bool [images]: whether the largest logit is the label's."""
-        found = [predict(self.backbone.tower(params, x), head) == y for x, y in self.batches(images)]
-        return torch.cat(found).cpu()
+    def correct(self, params: Mapping[str, Tensor], *sets: tuple[Images, Tensor]) -> list[Tensor]:
+        """For every (images, head) bool [images]: whether the largest logit is the label's."""
+        features = self.backbone.tower.frozen(params)
+        return [
+            torch.cat([predict(features(x), head) == y for x, y in self.batches(images)]).cpu() for images, head in sets
+        ]
 
     @torch.inference_mode()
     def correct_tangent(
-        self, tangent: Mapping[str, Tensor], scalings: Sequence[float], images: Images, head: Tensor
-    ) -> Tensor:
-        """bool [scalings, images] of the tangent models f(theta0) + scaling * J(theta0) tangent."""
-        found, along = [], {name: tensor.to(self.backbone.device) for name, tensor in tangent.items()}
-        for x, y in self.batches(images):
-            f0, jvp = self.backbone.tower.dual(self.backbone.pretrained, along, x)
-            found.append(torch.stack([predict(f0 + a * jvp, head) == y for a in scalings]))
-        return torch.cat(found, dim=1).cpu()
+        self, tangent: Mapping[str, Tensor], scalings: Sequence[float], *sets: tuple[Images, Tensor]
+    ) -> list[Tensor]:
+        """For every (images, head) bool [scalings, images]: likewise of f(theta0) + scaling * J(theta0) tangent."""
+        along = {name: tensor.to(self.backbone.device) for name, tensor in tangent.items()}
+        dual = self.backbone.tower.frozen_dual(self.backbone.pretrained, along)
+
+        def batch(x: Tensor, y: Tensor, head: Tensor) -> Tensor:
+            f0, jvp = dual(x)
+            return torch.stack([predict(f0 + a * jvp, head) == y for a in scalings])
+
+        return [torch.cat([batch(x, y, head) for x, y in self.batches(images)], dim=1).cpu() for images, head in sets]
 
     def sweep(
         self,
@@ -85,10 +90,10 @@ class Evaluator:
         if self.backbone.tower.plain:
             return [[self._alone(merged, a, *one, tangent=tangent) for one in sets] for a in scalings]
         if tangent:
-            by_set = [self.correct_tangent(merged, scalings, images, head) for images, head in sets]
+            by_set = self.correct_tangent(merged, scalings, *sets)
             return [[bits[i] for bits in by_set] for i in range(len(scalings))]
         params = Scaled(self.backbone.pretrained, merged)
-        return [[self.correct(params.at(a), *one) if a else self.untouched(*one) for one in sets] for a in scalings]
+        return [self.correct(params.at(a), *sets) if a else [self.untouched(*one) for one in sets] for a in scalings]
 
     def _alone(
         self, merged: Mapping[str, Tensor], scaling: float, images: Images, head: Tensor, *, tangent: bool
@@ -97,14 +102,15 @@ class Evaluator:
         base = self.backbone.pretrained
         scaled = {name: scaling * tensor.to(base[name].device) for name, tensor in merged.items()}
         if tangent:
-            return self.correct_tangent(scaled, (1.0,), images, head)[0]
-        return self.correct({**base, **{name: base[name] + moved for name, moved in scaled.items()}}, images, head)
+            return self.correct_tangent(scaled, (1.0,), (images, head))[0][0]
+        params = {**base, **{name: base[name] + moved for name, moved in scaled.items()}}
+        return self.correct(params, (images, head))[0]
 
     def untouched(self, images: Images, head: Tensor) -> Tensor:
         """`correct` of the pretrained weights, kept: coefficient 0 of every sweep asks for it."""
         key = id(images), id(head)
         if key not in self._untouched:
-            self._untouched[key] = images, head, self.correct(self.backbone.pretrained, images, head)
+            self._untouched[key] = images, head, self.correct(self.backbone.pretrained, (images, head))[0]
         return self._untouched[key][2]
 
     def batches(self, images: Images) -> Iterator[tuple[Tensor, Tensor]]:

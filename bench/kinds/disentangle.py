@@ -93,14 +93,14 @@ def _plain(backbone: Backbone, moves: Sequence[TaskVector], batches: Sequence[Te
 
     def features(a: float, b: float) -> Tensor:
         params = {**base, **{n: base[n] + a * one[n] + b * two[n] for n in one}}
-        return torch.cat([backbone.tower(params, x) for x in batches])
+        return torch.cat(list(map(backbone.tower.frozen(params), batches)))
 
     return features
 
 
 def _tangent(backbone: Backbone, moves: Sequence[TaskVector], batches: Sequence[Tensor]) -> Features:
     """One forward and two directional derivatives for all points."""
-    found = [[backbone.tower.dual(backbone.pretrained, move, x) for x in batches] for move in moves]
+    found = [list(map(backbone.tower.frozen_dual(backbone.pretrained, move), batches)) for move in moves]
     f0 = torch.cat([value for value, _ in found[0]])
     one, two = (torch.cat([moved for _, moved in along]) for along in found)
     return lambda a, b: f0 + a * one + b * two

@@ -10,13 +10,14 @@ Two implementations give the same numbers. The *fast* one is written out for ope
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 
 from methods.tower import dual, reference, vit
 from methods.tower.layout import Layout, recognise
+from methods.tower.packed import Packed
 
 __all__ = ["Layout", "Tower", "recognise"]
 
@@ -69,6 +70,32 @@ class Tower:
             return vit.features(self.layout, params, pixels, checkpointing=self.checkpointing)
         return reference.features(self.module, params, pixels)
 
+    def frozen(self, params: Mapping[str, Tensor]) -> Callable[[Tensor], Tensor]:
+        """`pixels -> tower(params, pixels)` for weights that stay as they are, without gradients.
+
+        On a CPU the fast path prepares the weights once (`methods.tower.packed`); features differ by rounding.
+        """
+        layout = self._packed(params)
+        if layout is None:
+            return lambda pixels: self(params, pixels)
+        packed = Packed(layout, params, {})
+        return lambda pixels: packed.features(pixels)[0]
+
+    def frozen_dual(
+        self, params: Mapping[str, Tensor], tangent: Mapping[str, Tensor]
+    ) -> Callable[[Tensor], tuple[Tensor, Tensor]]:
+        """`pixels -> dual(params, tangent, pixels)`, likewise."""
+        _known(params, tangent)
+        layout = self._packed(params)
+        if layout is None:
+            return lambda pixels: self.dual(params, tangent, pixels)
+        return Packed(layout, params, tangent).features
+
+    def _packed(self, params: Mapping[str, Tensor]) -> Layout | None:
+        """The layout where preparing the weights pays: a GPU has its own kernels, the compiler its own fusions."""
+        on_cpu = all(p.device.type == "cpu" for p in params.values())
+        return self.layout if on_cpu and self._features is vit.features else None
+
     def dual(
         self, params: Mapping[str, Tensor], tangent: Mapping[str, Tensor], pixels: Tensor
     ) -> tuple[Tensor, Tensor]:
@@ -79,9 +106,7 @@ class Tower:
         what training in the tangent space needs: with `out = f0 + J tau`, the gradient of a loss with respect to `tau`
         is `J^T dL/dout`, and backward through `f0` alone computes it.
         """
-        unknown = sorted(set(tangent) - set(params))
-        if unknown:
-            raise ValueError(f"dual: the tangent names {unknown[0]!r}, which is no parameter of this tower")
+        _known(params, tangent)
         if self.layout is not None and self.checkpointing and torch.is_grad_enabled():
             value = self(params, pixels)
             with torch.no_grad():
@@ -89,3 +114,9 @@ class Tower:
         if self.layout is not None:
             return self._dual(self.layout, params, tangent, pixels)
         return reference.dual(self.module, params, tangent, pixels)
+
+
+def _known(params: Mapping[str, Tensor], tangent: Mapping[str, Tensor]) -> None:
+    unknown = sorted(set(tangent) - set(params))
+    if unknown:
+        raise ValueError(f"dual: the tangent names {unknown[0]!r}, which is no parameter of this tower")

@@ -24,23 +24,24 @@ from methods.tower import vit
 from methods.tower.layout import Layout
 
 Dual = tuple[Tensor, Tensor | None]
+PROJECTION = ("in_proj_weight", "in_proj_bias")
 
 
 def features(
     layout: Layout, params: Mapping[str, Tensor], tangent: Mapping[str, Tensor], pixels: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Features `[batch, embed]` at `params`, and their derivative along `tangent`, without a graph."""
-    return _Walk(layout, params, tangent).features(pixels)
+    return Walk(layout, params, tangent).features(pixels)
 
 
-def _linear(x: Dual, w: Tensor, b: Tensor, dw: Tensor | None, db: Tensor | None) -> Dual:
+def _linear(x: Dual, w: Tensor, b: Tensor | None, dw: Tensor | None, db: Tensor | None) -> Dual:
     """`x w^T + b` and its derivative, the second product accumulated onto the first."""
     value, dvalue = x
     out = F.linear(value, w, b)
     with torch.no_grad():
         if dw is None:
             along = None if dvalue is None else F.linear(dvalue, w)
-            return out, _plus(along, None if db is None else db.expand_as(out))
+            return out, plus(along, None if db is None else db.expand_as(out))
         moved = F.linear(value, dw, db)
         if dvalue is not None:
             # Autocast does not reach in-place products, hence the casts; they do nothing in float32.
@@ -49,17 +50,21 @@ def _linear(x: Dual, w: Tensor, b: Tensor, dw: Tensor | None, db: Tensor | None)
         return out, moved
 
 
+def _split(tangent: Tensor | None, cuts: tuple[int, int]) -> tuple[Tensor | None, Tensor | None]:
+    return (None, None) if tangent is None else tangent.split(cuts)
+
+
 def _first(x: Dual) -> Dual:
     return x[0][:, :1], None if x[1] is None else x[1][:, :1]
 
 
-def _plus(*terms: Tensor | None) -> Tensor | None:
+def plus(*terms: Tensor | None) -> Tensor | None:
     known = [term for term in terms if term is not None]
     return sum(known[1:], start=known[0]) if known else None
 
 
-class _Walk:
-    """One pass through the tower with the parameters and their tangents at hand."""
+class Walk:
+    """A way through the tower with the parameters and their tangents at hand."""
 
     def __init__(self, layout: Layout, params: Mapping[str, Tensor], tangent: Mapping[str, Tensor]) -> None:
         self.layout, self.params, self.tangent = layout, params, tangent
@@ -76,57 +81,56 @@ class _Walk:
         proj, dproj = params["proj"], tangent.get("proj")
         out = y @ proj
         with torch.no_grad():
-            moved = _plus(dy @ proj if dy is not None else None, y @ dproj if dproj is not None else None)
+            moved = plus(dy @ proj if dy is not None else None, y @ dproj if dproj is not None else None)
             return out, torch.zeros_like(out) if moved is None else moved
 
     def embed(self, pixels: Tensor) -> Dual:
         cut = vit.patches(self.layout, pixels)
-        kernel, dkernel = self.params["conv1.weight"], self.tangent.get("conv1.weight")
         token, dtoken = self.params["class_embedding"], self.tangent.get("class_embedding")
-        rows = F.linear(cut, kernel.flatten(1))
+        rows, moved = self.linear((cut, None), "conv1.weight", "")
         x = torch.cat([token.expand(len(rows), 1, -1).to(rows.dtype), rows], dim=1)
         x = x + self.params["positional_embedding"]
         with torch.no_grad():
             dx = None
-            if dkernel is not None or dtoken is not None:
-                moved = torch.zeros_like(rows) if dkernel is None else F.linear(cut, dkernel.flatten(1))
+            if moved is not None or dtoken is not None:
+                moved = torch.zeros_like(rows) if moved is None else moved
                 head = torch.zeros_like(token) if dtoken is None else dtoken
                 dx = torch.cat([head.expand(len(rows), 1, -1).to(moved.dtype), moved], dim=1)
             dposition = self.tangent.get("positional_embedding")
-            return x, _plus(dx, None if dposition is None else dposition.expand_as(x))
+            return x, plus(dx, None if dposition is None else dposition.expand_as(x))
 
     def block(self, x: Dual, at: str, *, first_only: bool) -> Dual:
         y = self.norm(x, at + "ln_1")
-        mixed = self.attention(y, at + "attn.", first_only=first_only)
+        mixed = self.first_attention(y, at + "attn.") if first_only else self.attention(y, at + "attn.")
         x = self.add(_first(x) if first_only else x, self.scale(mixed, at + "ls_1.gamma"))
-        hidden = self.activate(self.linear(self.norm(x, at + "ln_2"), at + "mlp.c_fc.weight", at + "mlp.c_fc.bias"))
+        hidden = self.hidden(self.norm(x, at + "ln_2"), at + "mlp.c_fc.weight", at + "mlp.c_fc.bias")
         y = self.linear(hidden, at + "mlp.c_proj.weight", at + "mlp.c_proj.bias")
         return self.add(x, self.scale(y, at + "ls_2.gamma"))
 
-    def attention(self, y: Dual, at: str, *, first_only: bool) -> Dual:
-        """Softmax attention of all tokens, or of the first one only, before the output projection's residual."""
-        layout, tangent, width = self.layout, self.tangent, self.layout.width
-        w, b = self.params[at + "in_proj_weight"], self.params[at + "in_proj_bias"]
-        dw, db = tangent.get(at + "in_proj_weight"), tangent.get(at + "in_proj_bias")
-        if first_only:
-            cuts = (width, 2 * width)
-            (w_q, w_kv), (b_q, b_kv) = w.split(cuts), b.split(cuts)
-            dw_q, dw_kv = (None, None) if dw is None else dw.split(cuts)
-            db_q, db_kv = (None, None) if db is None else db.split(cuts)
-            query = _linear(_first(y), w_q, b_q, dw_q, db_q)
-            others = _linear(y, w_kv, b_kv, dw_kv, db_kv)
-            (q,), (k, v) = vit.split_heads(layout, query[0]), vit.split_heads(layout, others[0])
-            derivatives = [query[1], others[1]]
-        else:
-            whole = _linear(y, w, b, dw, db)
-            q, k, v = vit.split_heads(layout, whole[0])
-            derivatives = [whole[1]]
+    def attention(self, y: Dual, at: str) -> Dual:
+        """Attention of all tokens to all, with the output projection."""
+        whole = self.linear(y, at + "in_proj_weight", at + "in_proj_bias")
+        return self.attend(vit.split_heads(self.layout, whole[0]), (whole[1],), at)
+
+    def first_attention(self, y: Dual, at: str) -> Dual:
+        """Attention of the first token to all, with the output projection: `[batch, 1, width]`."""
+        layout, cuts = self.layout, (self.layout.width, 2 * self.layout.width)
+        (w_q, w_kv), (b_q, b_kv) = (self.params[at + name].split(cuts) for name in PROJECTION)
+        (dw_q, dw_kv), (db_q, db_kv) = (_split(self.tangent.get(at + name), cuts) for name in PROJECTION)
+        query, others = _linear(_first(y), w_q, b_q, dw_q, db_q), _linear(y, w_kv, b_kv, dw_kv, db_kv)
+        qkv = *vit.split_heads(layout, query[0]), *vit.split_heads(layout, others[0])
+        return self.attend(qkv, (query[1], others[1]), at)
+
+    def attend(self, qkv: tuple[Tensor, ...], derivatives: tuple[Tensor | None, ...], at: str) -> Dual:
+        """Softmax attention of queries, keys and values `[batch, heads, tokens, width / heads]`, projected."""
+        q, k, v = qkv
         mixed = F.scaled_dot_product_attention(q, k, v)
         with torch.no_grad():
             dmixed = None
             if all(d is not None for d in derivatives):
                 # One copy here saves one in each of the seven products below, which want their operands contiguous.
-                dq, dk, dv = (x.contiguous() for d in derivatives if d is not None for x in vit.split_heads(layout, d))
+                split = (x for d in derivatives if d is not None for x in vit.split_heads(self.layout, d))
+                dq, dk, dv = (x.contiguous() for x in split)
                 q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
                 scale = q.shape[-1] ** -0.5
                 weights = (q @ k.mT).mul_(scale).softmax(dim=-1)
@@ -136,7 +140,13 @@ class _Walk:
         return self.linear((mixed.transpose(1, 2).flatten(2), dmixed), at + "out_proj.weight", at + "out_proj.bias")
 
     def linear(self, x: Dual, weight: str, bias: str) -> Dual:
-        return _linear(x, self.params[weight], self.params[bias], self.tangent.get(weight), self.tangent.get(bias))
+        w, dw = self.params[weight].flatten(1), self.tangent.get(weight)
+        b = self.params[bias] if bias else None
+        return _linear(x, w, b, None if dw is None else dw.flatten(1), self.tangent.get(bias))
+
+    def hidden(self, x: Dual, weight: str, bias: str) -> Dual:
+        """The mlp's inside: a linear layer and the activation."""
+        return self.activate(self.linear(x, weight, bias))
 
     def norm(self, x: Dual, name: str) -> Dual:
         value, dvalue = x
@@ -177,12 +187,12 @@ class _Walk:
         out = value * gamma
         with torch.no_grad():
             along = None if dvalue is None else dvalue * gamma
-            return out, _plus(along, None if dgamma is None else value * dgamma)
+            return out, plus(along, None if dgamma is None else value * dgamma)
 
     def add(self, x: Dual, y: Dual) -> Dual:
         out = x[0] + y[0]
         with torch.no_grad():
-            return out, _plus(x[1], y[1])
+            return out, plus(x[1], y[1])
 
     def pool(self, x: Dual) -> Dual:
         layout, (value, dvalue) = self.layout, x

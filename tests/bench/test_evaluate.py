@@ -97,7 +97,7 @@ def test_coefficient_zero_is_evaluated_once(base: Backbone, pictures: Images, mo
     """The pretrained model's answers are those of coefficient 0, and serve the next sweep too."""
     head, evaluator = base.heads["digits"], Evaluator(base, batch_size=32)
     first = evaluator.sweep(update(base), (0.0, 1.0), [(pictures, head)], tangent=False)
-    assert first[0][0].tolist() == evaluator.correct(base.pretrained, pictures, head).tolist()
+    assert first[0][0].tolist() == evaluator.correct(base.pretrained, (pictures, head))[0].tolist()
     asked: list[object] = []
     monkeypatch.setattr(Evaluator, "correct", lambda self, params, *rest: asked.append(params) or torch.ones(1))
     (again, _) = evaluator.sweep(update(base, 0.5), (0.0, 1.0), [(pictures, head)], tangent=False)
@@ -117,7 +117,7 @@ def test_tangent_sweep_equals_one_jvp_a_coefficient(base: Backbone, pictures: Im
 
 def test_batch_size_changes_nothing(base: Backbone, pictures: Images) -> None:
     head = base.heads["digits"]
-    found = [Evaluator(base, size).correct(base.pretrained, pictures, head).tolist() for size in (7, 64, 100)]
+    found = [Evaluator(base, size).correct(base.pretrained, (pictures, head))[0].tolist() for size in (7, 64, 100)]
     assert found[0] == found[1] == found[2]
 
 

@@ -51,13 +51,13 @@ def test_images_that_stay_on_the_device_give_the_same_answers(monkeypatch: pytes
     head = base.heads["digits"]
     rng = np.random.default_rng(0)
     pictures = Images(rng.integers(0, 256, (37, 3, 32, 32), dtype=np.uint8), rng.integers(0, 10, 37))
-    expected = Evaluator(base, 10).correct(base.pretrained, pictures, head)
+    expected = Evaluator(base, 10).correct(base.pretrained, (pictures, head))
     size = pictures.pixels.nbytes
     for free, stays in ((4 * size, True), (4 * size - 4, False)):
         monkeypatch.setattr(evaluate, "free_memory", lambda device, free=free: free)
         monkeypatch.setattr(evaluate, "PIECE", 16)
         evaluator = Evaluator(base, 10, resident=0.25)
-        torch.testing.assert_close(evaluator.correct(base.pretrained, pictures, head), expected)
+        torch.testing.assert_close(evaluator.correct(base.pretrained, (pictures, head)), expected)
         near = evaluator.near(pictures)
         assert isinstance(near, OnDevice) == stays
         assert evaluator.near(pictures) is near

@@ -1,6 +1,7 @@
 """A session over a linear tower: features are W x, heads are identities, so every prediction can be worked by hand."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -28,6 +29,12 @@ class LinearTower:
         self, params: Mapping[str, Tensor], tangent: Mapping[str, Tensor], pixels: Tensor
     ) -> tuple[Tensor, Tensor]:
         return self(params, pixels), self(tangent, pixels)
+
+    def frozen(self, params: Mapping[str, Tensor]) -> Any:
+        return partial(self, params)
+
+    def frozen_dual(self, params: Mapping[str, Tensor], tangent: Mapping[str, Tensor]) -> Any:
+        return partial(self.dual, params, tangent)
 
 
 def pictures(found: Sequence[Picture]) -> Images:
