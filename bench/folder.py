@@ -14,6 +14,10 @@ import pyarrow.fs as pafs
 from bench import scratch
 from bench.errors import StoreError, Unwritable, first_line, shown
 
+GOOGLE = ("gs://", "gcs://")
+PATIENCE = 30
+"""Seconds that Google's storage has for its first answer; a `retry_limit_seconds` in the URL is for every answer."""
+
 
 class StoredFile(NamedTuple):
     """A file as a listing shows it."""
@@ -110,8 +114,27 @@ class Folder:
 def _open(url: str) -> tuple[pafs.FileSystem, str]:
     if "://" not in url:
         return pafs.LocalFileSystem(), str(Path(url).expanduser().resolve())
+    if url.startswith(GOOGLE) and "retry_limit_seconds=" not in url:
+        _first_answer(url)
     fs, root = pafs.FileSystem.from_uri(url)
     return fs, root.rstrip("/")
+
+
+def _first_answer(url: str) -> None:
+    """StoreError unless Google's storage answers within `PATIENCE`; that there is no such file is an answer.
+
+    Without it pyarrow goes on asking for 15 minutes where there is no network, no such address or no login.
+    """
+    fs, root = pafs.FileSystem.from_uri(f"{url}{'&' if '?' in url else '?'}retry_limit_seconds={PATIENCE}")
+    try:
+        fs.get_file_info(f"{root.rstrip('/')}/bench-store.json")  # a key may see files and not the bucket
+    except OSError as error:
+        said = first_line(error).partition(" error_info=")[0]
+        said = said.rpartition("with a last message of ")[2].partition(". ")[0]
+        raise StoreError(
+            f"store {shown(url)}: Google's storage cannot be read ({said}); check the network and the login (`gcloud "
+            "auth application-default login`, or GOOGLE_APPLICATION_CREDENTIALS)"
+        ) from error
 
 
 def _write_local(path: Path, data: bytes) -> None:
