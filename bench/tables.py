@@ -81,11 +81,12 @@ class Lines:
             found.append(normalised_accuracy(line.accuracies(seed), experts))
         return float(np.mean(found))
 
-    def seed_prior(self, backbone: str, seeds: Sequence[int], *, paired: bool) -> stats.SeedPrior | None:
-        """What the merged models that have these seeds say about the variance between them."""
-        known = (backbone, tuple(seeds), paired)
+    def seed_prior(self, line: Line, seeds: Sequence[int], *, paired: bool) -> stats.SeedPrior | None:
+        """What merged models with these seeds say about the variance between them; of a negation, other negations."""
+        known = (line.backbone, tuple(seeds), paired, line.kind == "negation")
         if known not in self._priors:
-            beside = [x for x in self.addition if x.backbone == backbone and x.complete and set(seeds) <= set(x.seeds)]
+            rows = self.negation if line.kind == "negation" else self.addition  # seeds move negations far more
+            beside = [x for x in rows if x.backbone == line.backbone and x.complete and set(seeds) <= set(x.seeds)]
             means = [[mean_accuracy(x.accuracies(seed)) for x in beside] for seed in seeds]
             self._priors[known] = stats.seed_prior(means, paired=paired) if beside else None
         return self._priors[known]
@@ -93,8 +94,8 @@ class Lines:
     def differences(self, pairs: Sequence[tuple[Line, Line]]) -> list[stats.Estimate | None]:
         """First minus second line of every pair, by image and seed, on joint resamples; None where that cannot be."""
         found = [difference(a, b) for a, b in pairs]
-        usable = [(a.backbone, *d) for (a, _), d in zip(pairs, found, strict=True) if d is not None]
-        priors = [self.seed_prior(backbone, seeds, paired=True) for backbone, _, seeds in usable]
+        usable = [(a, *d) for (a, _), d in zip(pairs, found, strict=True) if d is not None]
+        priors = [self.seed_prior(a, seeds, paired=True) for a, _, seeds in usable]
         estimates = iter(stats.estimates([outcome for _, outcome, _ in usable], priors=priors))
         return [None if d is None else next(estimates) for d in found]
 
@@ -138,9 +139,8 @@ def collect(rows: pa.Table, cells: pa.Table, suite: str | None = None) -> Lines:
     about = _parse(cells)
     test = rows.filter(pc.and_(pc.equal(rows["suite"], suite), pc.equal(rows["split"], "test")))
     found = test.filter(test["selected"]).to_pylist()
-    merged = sorted(
-        {tuple(r["tasks"].split("+")) for r in found if r["kind"] == "addition"}, key=lambda t: (-len(t), t)
-    )
+    sets = {tuple(r["tasks"].split("+")) for r in found if r["kind"] == "addition"}
+    merged = sorted(sets, key=lambda t: (-len(t), t))
     expert_tasks = tuple(sorted({r["task"] for r in found if r["kind"] == "expert"}))
     zero_tasks = {r["task"] for r in found if r["kind"] == "zeroshot"}
     tasks = merged[0] if merged else expert_tasks or tuple(sorted(zero_tasks))
@@ -227,8 +227,8 @@ def _lines(
         identity = {name: row[name] for name in IDENTITY}
         version = about.get(row["key"], {}).get("identity", {}).get("version", 1)
         for tag in tags[row["key"]]:
-            of_tag = {"recipe": tag, "version": version, "tasks": tasks}
-            line = grouped.setdefault((*identity.values(), tag), Line(**of_tag, **identity))
+            made = Line(recipe=tag, version=version, tasks=tasks, **identity)
+            line = grouped.setdefault((*identity.values(), tag), made)
             _put(line, row, control)
     return [grouped[g] for g in sorted(grouped) if grouped[g].counts]
 

@@ -4,6 +4,7 @@ Markdown, CSV, LaTeX, HTML and `--json` all print from these rows, so their valu
 percent with two decimals. Boards are never mixed: a rank is a place among rows that were allowed to see the same.
 """
 
+import itertools
 import json
 import re
 from collections import defaultdict
@@ -75,18 +76,18 @@ def build(rows: pa.Table, cells: pa.Table, suite: str | None = None) -> dict[str
     }
 
 
-def _rank(lines: Lines, found: Sequence[Line]) -> list[Entry]:
+def _rank(lines: Lines, found: Sequence[Line], best: int = 1) -> list[Entry]:
     """Rows of one board: complete ones ranked by accuracy with tie groups, then the incomplete ones by name, then those
-    that do not exist because the operator cannot take the experts.
+    that do not exist because the operator cannot take the experts. `best=-1`: the lowest accuracy comes first.
     """
-    complete = sorted((x for x in found if x.complete), key=lambda x: (-(x.accuracy or 0.0), x.name))
+    complete = sorted((x for x in found if x.complete), key=lambda x: (-best * (x.accuracy or 0.0), x.name))
     measured = _measured(lines, complete)
     entries = [_entry(lines, line, estimate) for line, estimate in measured]
     if complete:
         to_first = lines.differences([(line, complete[0]) for line in complete[1:]])
         differences = {i: d for i, d in enumerate(to_first, 1) if d is not None}
         adjusted = dict(zip(differences, stats.holm([d.p for d in differences.values()]), strict=True))
-        groups = _groups(lines, complete)
+        groups = _groups(lines, complete, best)
         for i, entry in enumerate(entries):
             entry["rank"], entry["group"] = i + 1, groups[i]
             if i in differences:
@@ -98,21 +99,21 @@ def _rank(lines: Lines, found: Sequence[Line]) -> list[Entry]:
     return entries + [_entry(lines, line, None) for line in rest]
 
 
-def _groups(lines: Lines, complete: Sequence[Line]) -> list[int]:
+def _groups(lines: Lines, complete: Sequence[Line], best: int) -> list[int]:
     def p_of(leader: int, others: Sequence[int]) -> list[float]:
         first, values = complete[leader], []
         for found in (difference(first, complete[i]) for i in others):
-            prior = found and lines.seed_prior(first.backbone, found[1], paired=True)
+            prior = found and lines.seed_prior(first, found[1], paired=True)
             values.append(stats.p_value(found[0], prior) if found else 1.0)
         return values
 
-    return stats.tie_groups([line.accuracy or 0.0 for line in complete], p_of)
+    return stats.tie_groups([best * (line.accuracy or 0.0) for line in complete], p_of)
 
 
 def _measured(lines: Lines, found: Sequence[Line]) -> list[tuple[Line, stats.Estimate | None]]:
     """Lines with the interval of their accuracy; lines without bits have none."""
     outcomes = {id(line): o for line in found if (o := line.outcome()) is not None}
-    priors = [lines.seed_prior(line.backbone, line.seeds, paired=False) for line in found if id(line) in outcomes]
+    priors = [lines.seed_prior(line, line.seeds, paired=False) for line in found if id(line) in outcomes]
     estimates = dict(zip(outcomes, stats.estimates(list(outcomes.values()), priors=priors), strict=True))
     return [(line, estimates.get(id(line))) for line in found]
 
@@ -158,14 +159,17 @@ def _entry(lines: Lines, line: Line, estimate: stats.Estimate | None) -> Entry:
 
 
 def _negation(lines: Lines) -> list[Entry]:
-    """One row per fine-tuning method: target accuracy (lower is better) and control accuracy, means over targets and
-    seeds.
+    """One row per fine-tuning method: target accuracy, by which rows of one backbone are ranked, the lowest first, and
+    control accuracy, means over targets and seeds. Interval, group, difference and p are the target's.
     """
     pretrained = {line.backbone: line for line in lines.zeroshot}
+    named = {(line.backbone, line.name): line for line in lines.negation}
+    ranked = [
+        _rank(lines, [x for x in lines.negation if x.backbone == b], best=-1) for b in sorted({b for b, _ in named})
+    ]
     entries = []
-    for line in lines.negation:
-        entry = _entry(lines, line, None)
-        zero = pretrained.get(line.backbone)
+    for entry in itertools.chain(*ranked):
+        line, zero = named[entry["backbone"], entry["name"]], pretrained.get(entry["backbone"])
         control = [c / n for seed in line.seeds for c, n in line.control[seed].values()]
         whole = line.complete and len(control) == len(line.tasks) * len(line.seeds)
         kept = list(zero.control.get(-1, {}).values()) if zero else []
@@ -176,7 +180,7 @@ def _negation(lines: Lines) -> list[Entry]:
             "target_zero_shot": tables.percent(zero.accuracy) if zero else None,
         }
         entries.append(entry)
-    return sorted(entries, key=lambda e: (e["target"] is None, e["target"] or 0.0, e["name"]))
+    return entries
 
 
 def _posthoc(lines: Lines, found: Sequence[Line]) -> list[Entry]:

@@ -18,6 +18,12 @@ VALUES = (
     "difference_high", "p", "complete", "scaling",
 )  # fmt: skip
 
+NEGATION = (
+    "rank", "group", "target", "low", "high", "difference", "difference_low", "difference_high", "p", "control",
+    "complete",
+)  # fmt: skip
+BOLD = "Bold: the best row and all that cannot be told from it (paired test, Holm)."
+
 _SPECIAL = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--", "≥": r"$\geq$",
@@ -46,7 +52,7 @@ def numbers(page: Mapping[str, Any]) -> str:
     lines = [
         "% Written by `bench leaderboard build`. Usage: \\bench{att+orthoreg/ties}{accuracy}, in percent;",
         "% write `tsv_m:lines` for the operator tsv_m~lines.",
-        f"% Values: {', '.join(VALUES)}. Rows of task negation: target, control.",
+        f"% Values: {', '.join(VALUES)}. Rows of task negation: {', '.join(NEGATION)}.",
         "\\makeatletter",
         f"\\providecommand{{\\benchsuite}}{{{suite}}}",
         "\\providecommand{\\bench}[2]{\\@ifundefined{bench@\\benchsuite @#1@#2}%",
@@ -55,7 +61,7 @@ def numbers(page: Mapping[str, Any]) -> str:
     for row in [r for board in page["boards"] for r in board["rows"]] + page["references"]:
         lines += _macros(suite, row, VALUES)
     for row in page["negation"]:
-        lines += _macros(suite, row, ("target", "control", "complete"))
+        lines += _macros(suite, row, NEGATION)
     return "\n".join([*lines, "\\makeatother"]) + "\n"
 
 
@@ -90,7 +96,7 @@ def _board(page: Mapping[str, Any], board: Mapping[str, Any]) -> str:
     ]
     caption = (
         f"Accuracy (\\%) on {escape(page['suite'])}, mean over {len(page['tasks'])} tasks and seeds; board: "
-        f"{escape(board['title'])}. Bold: the best row and all that cannot be told from it (paired test, Holm)."
+        f"{escape(board['title'])}. {BOLD}"
     )
     heads = ["operator", *(escape(m) + cite(m) for m in methods)]
     label = re.sub(r"[^a-z0-9]+", "-", f"{page['suite']}-{board['title']}".lower())
@@ -100,13 +106,13 @@ def _board(page: Mapping[str, Any], board: Mapping[str, Any]) -> str:
 def _negation(page: Mapping[str, Any]) -> str:
     first = page["negation"][0]
     lines = [
-        _line([escape(r["finetuning"]) + cite(r["finetuning"]), number(r["target"]), number(r["control"])])
+        _line([escape(r["finetuning"]) + cite(r["finetuning"]), _cell(r), number(r["control"])])
         for r in page["negation"]
     ]
     zero = _line(["zero-shot", number(first["target_zero_shot"]), number(first["control_zero_shot"])])
     caption = (
         f"Task negation on {escape(page['suite'])}: target accuracy (\\%, lower is better) while the control "
-        f"{escape(page['control'])} keeps 95\\,\\% of its zero-shot accuracy on validation."
+        f"{escape(page['control'])} keeps 95\\,\\% of its zero-shot accuracy on validation. {BOLD}"
     )
     heads = ["fine-tuning", "target", "control"]
     return _float(caption, f"{page['suite']}-negation", "lrr", heads, [zero, "\\midrule", *lines])

@@ -77,12 +77,16 @@ DISENTANGLEMENT = (
 
 
 def negation(rows: Sequence[Entry]) -> str:
-    """Target and control accuracy of every fine-tuning method."""
+    """Target and control accuracy of every fine-tuning method; the top tie group is bold."""
     return markdown(
         [
             {
+                "#": row["rank"] or DASH,
+                "group": row["group"] or DASH,
                 "row": f"`{row['name']}`",
-                "target accuracy ↓": number(row["target"]),
+                "target accuracy ↓": f"**{number(row['target'])}**" if row["group"] == 1 else number(row["target"]),
+                "95 % interval": interval(row["low"], row["high"]),
+                "to first": number(row["difference"]),
                 "control accuracy": number(row["control"]),
                 "scaling": row["scaling"],
                 "tasks": row["complete"],
@@ -98,7 +102,7 @@ def _negation_note(page: Page) -> str:
     return (
         f"Each task vector is subtracted; lower target accuracy is better while the control `{page['control']}` keeps "
         f"95 % of its zero-shot accuracy on validation. Zero-shot: target {number(first['target_zero_shot'])}, "
-        f"control {number(first['control_zero_shot'])}."
+        f"control {number(first['control_zero_shot'])}. Interval, group and difference are the target's."
     )
 
 

@@ -78,7 +78,7 @@ def test_the_numbers_are_those_of_the_statistics():
     lines = tables.collect(rows, cells)
     a, b = lines.find("att/ties"), lines.find("nonlinear/ties")
     values = [x - y for x, y in zip(a.outcome(), b.outcome(), strict=True)]
-    prior = lines.seed_prior(a.backbone, (0, 1, 2), paired=True)
+    prior = lines.seed_prior(a, (0, 1, 2), paired=True)
     (expected,) = stats.estimates([values], priors=[prior])
     assert found["difference"] == pytest.approx(100 * expected.value, abs=0.005)
     assert (found["low"], found["high"]) == (tables.percent(expected.low), tables.percent(expected.high))

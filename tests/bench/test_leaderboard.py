@@ -1,12 +1,14 @@
 """Boards by hand, what stands beside them, and the states in which little can be shown."""
 
+import numpy as np
 import pyarrow as pa
 import pytest
-from samples import GRID, METHODS, OPERATORS, TASKS, Synthetic, without
+from samples import GRID, IMAGES, METHODS, OPERATORS, TASKS, Synthetic, without
 
-from bench import tables
+from bench import stats, tables
 from bench.leaderboard import boards, html, text
-from bench.records import SCHEMA
+from bench.metrics import mean_accuracy
+from bench.records import SCHEMA, unpack_bits
 
 
 @pytest.fixture(scope="module")
@@ -114,6 +116,53 @@ def test_negation_rows_have_their_own_table(page):
     targets = [row["target"] for row in page["negation"]]
     assert targets == sorted(targets)
     assert found["target_zero_shot"] == next(r for r in page["references"] if r["name"] == "zero-shot")["accuracy"]
+
+
+def test_the_interval_of_a_negation_is_that_of_its_targets_over_images_and_seeds(page):
+    lines = tables.collect(*Synthetic().tables())
+    assert lines.seed_prior(lines.negation[0], (0, 1, 2), paired=False) is None  # four rows say too little
+    outcomes = {m: {t: np.zeros((3, IMAGES[t]), np.int8) for t in lines.tasks} for m in METHODS}
+    for record in Synthetic().records:
+        for row in record.rows:
+            if row["kind"] == "negation" and row["task"] in TASKS:
+                outcomes[row["finetuning"]][row["task"]][row["seed"]] = unpack_bits(row["bits"], row["total"])
+    rows = page["negation"]
+    by_hand = stats.estimates([[outcomes[row["finetuning"]][task] for task in lines.tasks] for row in rows])
+    for row, estimate in zip(rows, by_hand, strict=True):
+        assert row["target"] == tables.percent(estimate.value)
+        assert (row["low"], row["high"]) == (tables.percent(estimate.low), tables.percent(estimate.high))
+        assert row["low"] < row["target"] < row["high"]
+
+
+def test_negations_are_ranked_by_the_lowest_target_and_told_apart_like_merges(page):
+    first, *others = page["negation"]
+    assert [row["rank"] for row in page["negation"]] == [1, 2, 3, 4]
+    assert (first["group"], first["difference"], first["p"]) == (1, None, None)
+    for row in others:
+        assert row["difference"] == pytest.approx(row["target"] - first["target"], abs=0.011)
+        assert row["difference_low"] < row["difference"] < row["difference_high"]
+        assert (row["p"] < 0.05) == (row["group"] > 1)
+    assert len({row["group"] for row in page["negation"]}) > 1
+
+
+def test_negations_have_their_own_variance_between_seeds():
+    rng = np.random.default_rng(3)
+    lines = tables.collect(*Synthetic(methods=[f"m{i}" for i in range(6)], operators=("ties",)).tables())
+    for line in lines.negation:
+        for seed in line.seeds:
+            line.counts[seed] = {task: (int(rng.integers(200, 400)), 1000) for task in line.tasks}
+    means = [[mean_accuracy(line.accuracies(seed)) for line in lines.negation] for seed in (0, 1, 2)]
+    for paired in (True, False):
+        own = lines.seed_prior(lines.negation[0], (0, 1, 2), paired=paired)
+        assert own == stats.seed_prior(means, paired=paired)
+        assert own.variance > 2 * lines.seed_prior(lines.addition[0], (0, 1, 2), paired=paired).variance
+
+
+def test_an_incomplete_negation_is_last_and_not_ranked():
+    page = boards.build(*without(Synthetic(), "negation-att-birds-1", "birds"))
+    assert [row["rank"] for row in page["negation"]] == [1, 2, 3, None]
+    last = page["negation"][-1]
+    assert (last["name"], last["complete"], last["target"], last["low"]) == ("att/negation", "2/3", None, None)
 
 
 def test_the_effect_of_a_regulariser_is_with_minus_without(page):

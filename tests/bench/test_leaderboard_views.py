@@ -6,7 +6,7 @@ import pytest
 from samples import TASKS, Synthetic
 
 from bench.errors import BenchError, UnknownName
-from bench.leaderboard import boards, html, latex, plots, published, svg, text
+from bench.leaderboard import boards, html, latex, plots, published, svg, text, views
 from bench.records import CELLS, SCHEMA
 
 
@@ -17,9 +17,25 @@ def page():
 
 def test_the_whole_top_group_is_bold(page):
     rows = [dict(row, group=1 if row["rank"] <= 3 else 2) for row in page["boards"][0]["rows"]]
-    crafted = {**page, "boards": [{**page["boards"][0], "rows": rows}]}
+    negation = [dict(row, group=1 if row["rank"] <= 2 else 2) for row in page["negation"]]
+    crafted = {**page, "boards": [{**page["boards"][0], "rows": rows}], "negation": []}
     assert latex.table(crafted).count("\\textbf{") == 3
+    assert latex.table({**crafted, "negation": negation}).count("\\textbf{") == 3 + 2
     assert text.board_table(rows).count("**") == 2 * 3
+    assert views.negation(negation).count("**") == 2 * 2
+
+
+def test_every_rendering_shows_the_interval_of_a_negation(page):
+    first, second, *_ = page["negation"]
+    span, name = f"[{first['low']:.2f}, {first['high']:.2f}]", first["name"]
+    cells = [cell.strip() for cell in views.negation(page["negation"]).splitlines()[2].split("|")]
+    assert cells[1:7] == ["1", "1", f"`{name}`", f"**{first['target']:.2f}**", span, "–"]
+    shown = html.page(page)
+    assert shown.count(f'<td class="soft">{span}</td>') == 1
+    assert f'<td data-value="{second["difference"]}">{second["difference"]:.2f}</td>' in shown
+    numbers = latex.numbers(page)
+    for value in ("target", "low", "high", "control"):
+        assert f"\\@namedef{{bench@toy@{name}@{value}}}{{{first[value]:.2f}}}" in numbers
 
 
 def test_latex_escapes_and_cites_only_what_it_has_an_entry_for():

@@ -160,15 +160,15 @@ def test_every_difference_is_moderated_by_the_rows_that_have_its_seeds():
     lines = lines_of(sample)
     pair = lines.find("att/ties"), lines.find("nonlinear/ties")
     (alone,) = lines.differences([pair])
-    prior = lines.seed_prior("toy", (0, 1, 2), paired=True)
+    prior = lines.seed_prior(pair[0], (0, 1, 2), paired=True)
     assert prior is not None
     young = sample.addition("att", "young", 0, [f"expert-att-{t}-0" for t in TASKS], 0.9)
     more = lines_of(sample)
     assert (more.find("att/young").seeds, young) == ((0,), "addition-att-young-0")
     first, second = more.differences([(more.find("att/young"), more.find("att/ties")), pair])
     assert (first.seeds, second.p, second.error) == (1, alone.p, alone.error)
-    assert more.seed_prior("toy", (0, 1, 2), paired=True) == prior
-    assert more.seed_prior("toy", (0,), paired=True) is None
+    assert more.seed_prior(pair[0], (0, 1, 2), paired=True) == prior
+    assert more.seed_prior(pair[0], (0,), paired=True) is None
 
 
 def test_recipes_may_differ_between_the_tasks_of_one_set():
