@@ -24,7 +24,6 @@ DONE, USAGE, BUG, INTERRUPTED = 0, 2, 70, 130
 app = typer.Typer(
     name="bench",
     help="Which way of fine-tuning and of merging gives the best multi-task model, and is the difference real?",
-    add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from bench.cli.options import IncludeOption, JsonOption, absolute, names, print_json
+from bench.cli.options import IncludeOption, JsonOption, absolute, names, offered, print_json
 
 
 def register(app: typer.Typer) -> None:
@@ -37,7 +37,12 @@ def check(
 
 
 def merge(
-    operator: Annotated[str, typer.Option("--operator", help="Merging operator, e.g. ties or tsv_m~lines.")],
+    operator: Annotated[
+        str,
+        typer.Option(
+            "--operator", help="Merging operator, e.g. ties or tsv_m~lines.", autocompletion=offered("operators")
+        ),
+    ],
     experts: Annotated[
         list[str], typer.Option("--experts", help="Safetensors files or folders, with spaces or commas between them.")
     ],

@@ -21,6 +21,7 @@ from bench.cli.options import (
     catalogue,
     imported,
     names,
+    offered,
 )
 from bench.errors import BenchError
 
@@ -67,7 +68,11 @@ class Which:
     methods: MethodsOption = None
     operators: Annotated[
         list[str] | None,
-        typer.Option("--operators", help="Merging operators, e.g. ties,tsv_m (replaces the grid's)."),
+        typer.Option(
+            "--operators",
+            help="Merging operators, e.g. ties,tsv_m (replaces the grid's).",
+            autocompletion=offered("operators"),
+        ),
     ] = None
     backbones: BackbonesOption = None
     subsets: Annotated[

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cli.options import IncludeOption, JsonOption, catalogue, names, print_json, print_table
+from bench.cli.options import IncludeOption, JsonOption, catalogue, names, offered, print_json, print_table
 
 if TYPE_CHECKING:
     from bench.catalogue import Catalogue
@@ -100,7 +100,11 @@ def find(name: str, known: "Catalogue") -> list[tuple[str, Facts]]:
     return found
 
 
-def show(name: str, include: IncludeOption = None, json: JsonOption = False) -> None:
+def show(
+    name: Annotated[str, typer.Argument(autocompletion=offered())],
+    include: IncludeOption = None,
+    json: JsonOption = False,
+) -> None:
     """Say everything about one name.
 
     A method, operator, regularizer, modifier, space, dataset, suite, grid or backbone.
@@ -160,7 +164,10 @@ def _text(value: Any) -> str:
 
 
 def cite(
-    name: Annotated[list[str], typer.Argument(help="Operators, methods, regularizers or datasets.")],
+    name: Annotated[
+        list[str],
+        typer.Argument(help="Operators, methods, regularizers or datasets.", autocompletion=offered()),
+    ],
     include: IncludeOption = None,
 ) -> None:
     """Print BibTeX for what you used; each entry once."""

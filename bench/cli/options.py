@@ -4,7 +4,7 @@ import json
 import shlex
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
@@ -21,13 +21,45 @@ STORE = "store"
 ASKED: list[str] = []
 """The command line of this process after `bench`, as `bench.cli.app.call` got it; only to be shown."""
 
-GridOption = Annotated[str, typer.Option("--grid", help="Which cells: `bench ls grids` lists them.")]
-SuiteOption = Annotated[str, typer.Option("--suite", help="What to measure on; default: the grid's own suite.")]
+
+def offered(kind: str = "") -> Callable[[str], list[str]]:
+    """What a shell completes to: the built-in names of a kind of `bench ls`, or of all; after a comma the next one."""
+
+    def complete(incomplete: str) -> list[str]:
+        from bench.catalogue import load
+        from bench.cli.look import KINDS, everything
+
+        known = load()
+        found = {name for k in ([kind] if kind else KINDS) for name in everything(k, known)}
+        if kind in ("", "methods"):
+            found |= {f"{method}+{regularizer}" for method in known.finetuning for regularizer in known.regularizers}
+        before, comma, last = incomplete.rpartition(",")
+        return [f"{before}{comma}{name}" for name in sorted(found) if name.startswith(last)]
+
+    return complete
+
+
+GridOption = Annotated[
+    str, typer.Option("--grid", help="Which cells: `bench ls grids` lists them.", autocompletion=offered("grids"))
+]
+SuiteOption = Annotated[
+    str,
+    typer.Option(
+        "--suite", help="What to measure on; default: the grid's own suite.", autocompletion=offered("suites")
+    ),
+]
 MethodsOption = Annotated[
     list[str] | None,
-    typer.Option("--methods", help="Fine-tuning methods, e.g. att,lora+orthoreg (replaces the grid's)."),
+    typer.Option(
+        "--methods",
+        help="Fine-tuning methods, e.g. att,lora+orthoreg (replaces the grid's).",
+        autocompletion=offered("methods"),
+    ),
 ]
-BackbonesOption = Annotated[list[str] | None, typer.Option("--backbones", help="Backbones (replaces the suite's).")]
+BackbonesOption = Annotated[
+    list[str] | None,
+    typer.Option("--backbones", help="Backbones (replaces the suite's).", autocompletion=offered("backbones")),
+]
 RecipeOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -47,9 +79,9 @@ ANSWER: list[TextIO] = []
 """Where the answer of a verb with `--json` goes: the stdout of before, since all else is printed to stderr then."""
 
 
-def _only_json(asked: bool) -> bool:
+def _only_json(context: typer.Context, asked: bool) -> bool:
     """From here on a `print` in a user's operator, or in a library, does not get into the JSON."""
-    if asked:
+    if asked and not context.resilient_parsing:  # so a shell asks what could follow
         ANSWER[:] = [sys.stdout]
         sys.stdout = sys.stderr
     return asked

@@ -131,6 +131,38 @@ def test_version_and_help(capsys):
         assert f"\n  {verb} " in out
 
 
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("bench pl", ["plan", "plot"]),
+        ("bench plan --json --grid s", ["smoke", "strength", "subsets"]),
+        ("bench run --suite visi", ["vision14", "vision20", "vision8", "vision8_tta"]),
+        ("bench plan --operators ties,tsv", ["ties,tsv_m"]),
+        ("bench plan --methods att,lora+orthoreg_", ["att,lora+orthoreg_diagonal", "att,lora+orthoreg_offdiagonal"]),
+        ("bench merge --operator kar", ["karcher"]),
+        ("bench show kn", ["knots"]),
+        ("bench cite ties dt", ["dtd"]),
+        ("bench plan --backbones nothing", []),
+    ],
+)
+def test_a_shell_completes_names_without_torch(tmp_path, line, offered):
+    words = line.split()
+    asked = {"_BENCH_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
+    code = "import sys; sys.modules['torch'] = None; from bench.cli import main; main([])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env={**os.environ, **asked}, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout.split(), done.stderr) == (0, offered, "")
+
+
+def test_a_shell_learns_to_complete(capsys, monkeypatch):
+    monkeypatch.setattr("shellingham.detect_shell", lambda: ("bash", "/bin/bash"))
+    with pytest.raises(SystemExit) as end:
+        call(["--show-completion"])
+    assert not end.value.code
+    assert "complete -o default -F _bench_completion bench" in capsys.readouterr().out
+
+
 def test_plan_counts_by_kind(capsys):
     code, out, _ = said(capsys, "plan", "--grid", "smoke", "--json")
     assert code == 0
