@@ -65,6 +65,16 @@ class Evaluator:
         ]
 
     @torch.inference_mode()
+    def batchwise(
+        self, params: Mapping[str, Tensor], sets: Sequence[tuple[Images, Tensor]]
+    ) -> Iterator[tuple[int, Tensor]]:
+        """The place of a set and bool [batch], batch by batch, for whoever may not want them all."""
+        features = self.backbone.tower.frozen(params)
+        for place, (images, head) in enumerate(sets):
+            for x, y in self.batches(images):
+                yield place, (predict(features(x), head) == y).cpu()
+
+    @torch.inference_mode()
     def correct_tangent(
         self, tangent: Mapping[str, Tensor], scalings: Sequence[float], *sets: tuple[Images, Tensor]
     ) -> list[Tensor]:

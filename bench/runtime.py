@@ -17,6 +17,7 @@ CHOOSABLE = (
     "compile",
     "deterministic",
     "fast",
+    "prune",
     "resident",
     "save_minutes",
     "tf32",
@@ -53,6 +54,9 @@ class Runtime:
     """Let torch.compile fuse the tower's operations: minutes of compiling in every process, then faster steps."""
     checkpointing: bool = False
     """Recompute each block in the backward pass: less memory, about a third more time."""
+    prune: bool = False
+    """Stop at a coefficient of a validation sweep once it cannot win (`bench.pruning`): the same choice and test rows,
+    but curves with holes. Tangent models have every coefficient from one pass and need no such thing."""
     resident: float = 0.25
     """Share of the free memory of a GPU in which uint8 images may stay, so that they travel to it once."""
     save_minutes: float = 5.0

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from bench import metrics
+from bench import metrics, pruning
 from bench.cards import Split
 from bench.cells import Addition
 from bench.kinds.rows import Found, row, seed_of
@@ -44,16 +44,20 @@ def run(
     }
     rows = []
     chosen = cell.coefficients[0]
+    facts: dict[str, Any] = {"merged_norm": norm(vector)}
     if searched:
-        found = sweep(cell, session, vector, cell.coefficients, "validation", tangent)
-        chosen = choose(cell, found, reference or session.expert_accuracy(cell.experts, "validation"))
-        for scaling, by_task in zip(cell.coefficients, found, strict=True):
+        reference = reference or session.expert_accuracy(cell.experts, "validation")
+        found = validated(cell, session, vector, reference, tangent)
+        chosen = choose(cell, found, reference)
+        if session.runtime.prune:
+            facts[pruning.PRUNED] = [c for c in cell.coefficients if c not in found]
+        for scaling, by_task in found.items():
             own = common | {"split": "validation", "scaling": scaling, "selected": scaling == chosen}
             rows += [row(cell, right, task=task, **own) for (task, _), right in zip(cell.tasks, by_task, strict=True)]
     (tested,) = sweep(cell, session, vector, (chosen,), "test", tangent)
     own = common | {"split": "test", "scaling": chosen}
     rows += [row(cell, right, task=task, **own) for (task, _), right in zip(cell.tasks, tested, strict=True)]
-    return rows, {"merged_norm": norm(vector)}
+    return rows, facts
 
 
 def merged(cell: Addition, session: "Session", *, tangent: bool) -> Merged:
@@ -92,13 +96,26 @@ def sweep(
     return [[by_scaling[i][0] for by_scaling in apart] for i in range(len(scalings))]
 
 
-def choose(cell: Addition, found: Sequence[Sequence[Tensor]], reference: Mapping[str, float]) -> float:
+def validated(
+    cell: Addition, session: "Session", merged: Merged, reference: Mapping[str, float], tangent: bool
+) -> Mapping[float, Sequence[Tensor]]:
+    """By coefficient and task, bool [images] of validation; with `--runtime prune=true` of those that could win."""
+    if session.runtime.prune and isinstance(merged, Mapping) and not tangent:
+        sets = session.image_sets(cell, cell.tasks, "validation")
+        tasks = dict(zip((task for task, _ in cell.tasks), sets, strict=True))
+        return pruning.sweep(session.evaluator(cell), merged, cell.coefficients, tasks, reference)
+    return dict(
+        zip(cell.coefficients, sweep(cell, session, merged, cell.coefficients, "validation", tangent), strict=True)
+    )
+
+
+def choose(cell: Addition, found: Mapping[float, Sequence[Tensor]], reference: Mapping[str, float]) -> float:
     """The coefficient with the best mean normalised validation accuracy."""
     points = {
         scaling: {
             task: metrics.accuracy(int(r.sum()), len(r)) for (task, _), r in zip(cell.tasks, by_task, strict=True)
         }
-        for scaling, by_task in zip(cell.coefficients, found, strict=True)
+        for scaling, by_task in found.items()
     }
     return metrics.best_scaling(points, reference)
 

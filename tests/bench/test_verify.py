@@ -37,6 +37,25 @@ def test_a_row_comes_out_the_same_and_its_store_is_untouched(measured):
     assert files(measured) == before
 
 
+def test_a_sweep_that_stopped_early_agrees_with_a_whole_one(measured):
+    """Whichever of the two is in the record; rows of coefficients that won are compared."""
+    recorded = Recorded.open(str(measured))
+    (key,) = recorded.keys(ROW)
+    (verdict,) = verify(recorded, [key], runtime={"prune": True})
+    assert (verdict.same, verdict.changes, dict(verdict.metrics)) == (True, (), {})
+
+    whole = Store(measured).read(key)
+    stopped = [0.0, 0.05]
+    rows = [r for r in whole.rows if r["split"] == "test" or r["scaling"] not in stopped]
+    assert 0 < len(rows) < len(whole.rows)
+    part = Record(key, whole.identity, tuple(rows), {**whole.metrics, "pruned": stopped}, whole.provenance)
+    cell = from_identity(dict(whole.identity))
+    assert judge(cell, part, whole).same
+    assert judge(cell, whole, part).same
+    lost = Record(key, whole.identity, tuple(rows[1:]), {**whole.metrics, "pruned": stopped}, whole.provenance)
+    assert not judge(cell, lost, whole).same
+
+
 def test_experts_are_trained_again_before_the_merge(measured):
     before = files(measured)
     recorded = Recorded.open(str(measured))

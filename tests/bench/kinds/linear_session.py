@@ -11,6 +11,7 @@ from torch import Tensor
 
 from bench.evaluate import Evaluator
 from bench.images import Images
+from bench.runtime import Runtime
 from methods.merging import MERGING
 
 Picture = tuple[tuple[int, int], int]
@@ -52,6 +53,7 @@ class LinearSession:
         *,
         tower: Any = None,
         base: Any = None,
+        prune: bool = False,
     ) -> None:
         backbone = SimpleNamespace(
             tower=tower or LinearTower(),
@@ -61,6 +63,7 @@ class LinearSession:
         )
         self._evaluator, self._sets, self._vectors = Evaluator(backbone, batch_size=2), sets, vectors
         self.registry = SimpleNamespace(operator=MERGING.__getitem__)
+        self.runtime = Runtime(store="", prune=prune)
         self.asked: list[tuple[str, str]] = []
 
     def evaluator(self, cell: Any) -> Evaluator:
