@@ -148,6 +148,10 @@ def summary(found: Results) -> str:
     def added(name: str) -> str:
         return number(large[name]["added_milliseconds"] / large["orthoreg, autograd"]["added_milliseconds"])
 
+    def share(name: str) -> str:
+        whole = found["steps"][f"{LARGE}, batch 128"]["plain"]["milliseconds"]
+        return number(100 * large[name]["added_milliseconds"] / whole) + " %"
+
     plain = small["plain, open_clip's module"]["times_plain"]
     tangent, functorch = small["tangent"]["times_plain"], small["tangent, torch.func"]["times_plain"]
     penalty, autograd = small["orthoreg"]["times_plain"], small["orthoreg, autograd"]["times_plain"]
@@ -157,6 +161,8 @@ def summary(found: Results) -> str:
         ("OrthoReg on `mini`, in plain steps", "autograd", f"{number(penalty)} against {number(autograd)}"),
         (f"what OrthoReg adds on {LARGE}, float32 / mixed", "what autograd adds",
          f"{added('orthoreg')} / {added('orthoreg, mixed')} of it"),
+        ("the same, and with LoRA, as a share of a step at batch 128", "a plain step",
+         " / ".join(share(name) for name in ("orthoreg", "orthoreg, mixed", "lora, orthoreg"))),
         (f"20 coefficients of a merge, `mini` / {LARGE}", "a model built for each",
          times(sweep["mini: 20 coefficients"], sweep[f"{LARGE}: 20 coefficients"])),
         ("21 coefficients of a tangent model, the same towers", "a torch.func jvp for each",
