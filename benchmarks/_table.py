@@ -49,6 +49,11 @@ def number(x: float | None, unit: str = "") -> str:
     return (text if "e" not in text else f"{float(text):.0f}") + unit
 
 
+def ratio(x: float, y: float, unit: str = "") -> str:
+    """x / y; an addition that comes out negative is smaller than its noise."""
+    return number(x / y, unit) if x > 0 else "0"
+
+
 def markdown(head: Line, lines: Iterable[Line]) -> str:
     """A table in Markdown."""
     rows = [head, tuple("---" for _ in head), *lines]
@@ -78,7 +83,7 @@ def step_lines(found: Results) -> list[Line]:
                 way,
                 number(mine["times_plain"]),
                 f"{reference}: {number(other['times_plain'])}",
-                number(added[0] / added[1]) if all(added) else "–",
+                ratio(*added) if all(added) else "–",
                 number(None if "mixed" in way else mine["milliseconds"] / mine["floor_milliseconds"]),
             )
         )
@@ -146,11 +151,11 @@ def summary(found: Results) -> str:
         return [(titles, peer or "plain references written for it", times(*(row for _, row in rows)))] if rows else []
 
     def added(name: str) -> str:
-        return number(large[name]["added_milliseconds"] / large["orthoreg, autograd"]["added_milliseconds"])
+        return ratio(large[name]["added_milliseconds"], large["orthoreg, autograd"]["added_milliseconds"])
 
     def share(name: str) -> str:
         whole = found["steps"][f"{LARGE}, batch 128"]["plain"]["milliseconds"]
-        return number(100 * large[name]["added_milliseconds"] / whole) + " %"
+        return ratio(100 * large[name]["added_milliseconds"], whole, " %")
 
     plain = small["plain, open_clip's module"]["times_plain"]
     tangent, functorch = small["tangent"]["times_plain"], small["tangent, torch.func"]["times_plain"]

@@ -36,6 +36,7 @@ from methods.vectors import TaskVector, generator
 
 RESULTS = Path(__file__).parent / "results" / "merging.json"
 TASKS, WIDTH = 8, 768
+ROUNDS, BUDGET = 9, 2.0  # an operator takes its turn up to so often, until so many seconds are spent
 WUDI_STEPS = 5  # of 300, for both sides: cost is linear in steps
 DECOMPOSITIONS = {
     "tsv_m": (TASKS, 2), "iso_c": (1, 0), "iso_cts": (TASKS + 1, 2), "cart": (TASKS, 0), "star": (TASKS, 0),
@@ -121,14 +122,13 @@ def compare(
     experts: list[TaskVector],
     ours: Callable[[list[TaskVector]], Any],
     theirs: Callable[[list[TaskVector]], Any],
-    rounds: int,
     random: bool,
 ) -> dict[str, Any]:
     """One row: two ways of merging the same experts, in turns."""
     model = sum(x.numel() * x.element_size() for x in experts[0].values())
     mine, other, memory, other_memory = [], [], [], []
     gap = None
-    for _ in range(rounds):
+    while not mine or (len(mine) < ROUNDS and sum(mine + other) < BUDGET):
         seconds, peak, result = measure(lambda: ours(experts))
         other_seconds, other_peak, expected = measure(lambda: theirs(experts))
         mine.append(seconds)
@@ -147,12 +147,12 @@ def compare(
     }
 
 
-def plain(name: str, experts: list[TaskVector], reference: Callable[..., Any], rounds: int) -> dict[str, Any]:
+def plain(name: str, experts: list[TaskVector], reference: Callable[..., Any]) -> dict[str, Any]:
     """One row: an operator at its defaults against a plain reference."""
     operator = MERGING[name]
     options: dict[str, Any] = {"iterations": WUDI_STEPS} if name == "wudi" else {}
     ours, theirs = partial(operator.merge, **options), partial(reference, **options)
-    return compare(experts, ours, theirs, rounds, operator.random)
+    return compare(experts, ours, theirs, operator.random)
 
 
 def largest(peaks: list[int | None], model: int) -> float | None:
@@ -199,7 +199,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--spectral-width", type=int, default=512)
-    parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--only", default="", help="comma-separated operators")
     parser.add_argument("--out", type=Path, default=RESULTS)
     asked = parser.parse_args()
@@ -223,12 +222,11 @@ def main() -> None:
         wudi_steps=WUDI_STEPS,
     )
     MERGING["ties"].merge([{"w": torch.randn(100, 100)}] * 2)  # first calls load code
-    read, _, _ = measure(lambda: sum(float(x.sum()) for v in tower for x in v.values()))
+    read = median(measure(lambda: sum(float(x.sum()) for v in tower for x in v.values()))[0] for _ in range(ROUNDS))
     report("read every byte once", {"seconds": round(read, 4)})
     for name, reference in ELEMENTWISE.items():
         if not only or name in only:
-            rounds = asked.rounds if name in {"average", "task_arithmetic"} else 1
-            report(name, floor(plain(name, tower, reference, rounds), read))
+            report(name, floor(plain(name, tower, reference), read))
     layout, peak = shapes(1, asked.spectral_width, outside=False), machine.peak_flops(torch.float64)
     small = vectors(shapes(1, 64, outside=True))
     for name, peer in peers().items():
@@ -236,13 +234,13 @@ def main() -> None:
             agree(peer, small)
             spectral = peer.operator in DECOMPOSITIONS
             random = MERGING[peer.operator].random
-            row = compare(block if spectral else tower, peer.ours, peer.theirs, 1, random)
+            row = compare(block if spectral else tower, peer.ours, peer.theirs, random)
             least = spectral_floor(layout, DECOMPOSITIONS[peer.operator], peak) if spectral else read
             report(name, floor(row, least))
     tower.clear()
     for name, reference in SPECTRAL.items():
         if not only or name in only:
-            row = plain(name, block, reference, 1)
+            row = plain(name, block, reference)
             if name in DECOMPOSITIONS:
                 row = floor(row, spectral_floor(layout, DECOMPOSITIONS[name], peak))
             report(name, row)
