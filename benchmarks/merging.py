@@ -1,6 +1,6 @@
 """Merging operators: time and memory against plain references and installed peers, as ratios of one run.
 
-    python -m benchmarks.merging [--layers 2] [--spectral-width 512] [--only ties,dare]    4 minutes on one core, no GPU
+    python -m benchmarks.merging [--layers 2] [--spectral-width 512] [--only ties,dare]    6 minutes on one core, no GPU
 
 Eight random task vectors in the shapes of a ViT-B-32 tower, `--layers` of its 12 blocks. Spectral operators get one
 block of `--spectral-width` (768 is the real one and takes twice as long as all the rest); cost is linear in blocks.

@@ -49,6 +49,7 @@ ORDER = [
         "geometry",
     },
     {"finetune", "merge", "evaluate", "supply", "lines", "resume", "tables", "registry", "search"},
+    {"pruning"},
     {"kinds", "compare", "leaderboard"},
     {"run"},
     {"progress", "doctor", "slurm", "exchange", "calibrate", "verify", "garbage", "heartbeat"},
