@@ -22,9 +22,6 @@ from bench.evaluate import Evaluator, Scaled
 from bench.images import Images
 from bench.metrics import accuracy, normalised_accuracy
 
-PRUNED = "pruned"
-"""Metric of a record: the coefficients at which its sweep stopped, which have no rows."""
-
 
 def sweep(
     evaluator: Evaluator,

@@ -7,7 +7,7 @@ that differs between two honest runs (seconds, host, versions) is provenance and
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -102,6 +102,25 @@ class Record:
         header = header_of(table)
         rows = tuple({k: v for k, v in row.items() if k != "key"} for row in table.to_pylist())
         return cls(key, header["identity"], rows, header["metrics"], header["provenance"])
+
+
+PRUNED = "pruned"
+"""Metric of a record: the coefficients at which its validation sweep stopped early, which have no rows."""
+
+
+def in_both(one: Record, other: Record) -> tuple[Record, Record]:
+    """Two records of one cell without what only one of them measured, because the other's sweep stopped there."""
+    named = [c for record in (one, other) for c in _listed(record.metrics.get(PRUNED))]
+
+    def without(record: Record) -> Record:
+        rows = tuple(row for row in record.rows if row["split"] != "validation" or row["scaling"] not in named)
+        return replace(record, rows=rows, metrics={k: v for k, v in record.metrics.items() if k != PRUNED})
+
+    return without(one), without(other)
+
+
+def _listed(found: Any) -> list[Any]:
+    return found if isinstance(found, list) else []
 
 
 def decode(data: bytes) -> tuple[pa.Table, dict[str, Any]]:

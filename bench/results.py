@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from bench import documents
 from bench.errors import BenchError, StoreError, UnknownName, first_line
-from bench.records import CELLS, SCHEMA, SCHEMA_VERSION, Record, read_parquet, unpack_bits
+from bench.records import CELLS, SCHEMA, SCHEMA_VERSION, Record, in_both, read_parquet, unpack_bits
 from bench.store import Store
 
 ROWS_FILE, CELLS_FILE = "results.parquet", "cells.parquet"
@@ -196,6 +196,7 @@ def of_suite(rows: pa.Table, cells: pa.Table, suite: str) -> tuple[pa.Table, pa.
 
 def _conflict(mine: Record, theirs: Record) -> str:
     """What differs between two records of one key, and by how much; empty when the rows and metrics agree."""
+    mine, theirs = in_both(mine, theirs)
     identify = ("task", "split", "scaling", "seed", "operator", "finetuning", "tasks")
     a, b = ({tuple(row[n] for n in identify): row for row in record.rows} for record in (mine, theirs))
     if set(a) != set(b):

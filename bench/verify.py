@@ -7,7 +7,7 @@ between machines without any image changing sides and are only mentioned, except
 """
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,8 +20,7 @@ import pyarrow.compute as pc
 from bench import preflight, results, suites, tables
 from bench.cells import KEY, Cell, Expert, Finetune, Imported, from_identity
 from bench.errors import BenchError, Unwritable, shown
-from bench.pruning import PRUNED
-from bench.records import Record, unpack_bits
+from bench.records import Record, in_both, unpack_bits
 from bench.registry import Registry
 from bench.run import Session
 from bench.runtime import Runtime
@@ -196,15 +195,15 @@ def verify(
 
 def judge(cell: Cell, recorded: Record, found: Record) -> Verdict:
     """Compare two records of one cell."""
-    names = sorted({*recorded.metrics, *found.metrics} - {PRUNED})
-    stopped = {scaling for record in (recorded, found) for scaling in record.metrics.get(PRUNED, ())}
+    recorded, found = in_both(recorded, found)
+    names = sorted({*recorded.metrics, *found.metrics})
     both = {n: (recorded.metrics.get(n), found.metrics.get(n)) for n in names}
     return Verdict(
         cell.key,
         cell.label,
         sum(row["total"] for row in recorded.rows if row["bits"]),
         found.provenance["seconds"],
-        tuple(changes(*(_swept(record.rows, stopped) for record in (recorded, found)))),
+        tuple(changes(recorded.rows, found.rows)),
         {n: (a, b) for n, (a, b) in both.items() if json.dumps(a, sort_keys=True) != json.dumps(b, sort_keys=True)},
         *({n: str(record.provenance.get(n, "")) for n in MADE_WITH} for record in (recorded, found)),
     )
@@ -224,11 +223,6 @@ def changes(recorded: Iterable[Mapping[str, Any]], found: Iterable[Mapping[str, 
             )
         elif dict(a) != dict(b):
             yield Change(a["task"], a["split"], a["scaling"], a["correct"], b["correct"], *_images(a, b))
-
-
-def _swept(rows: Iterable[Mapping[str, Any]], stopped: Collection[float]) -> list[Mapping[str, Any]]:
-    """The rows without those of coefficients at which one of two sweeps stopped early."""
-    return [row for row in rows if row["split"] != "validation" or row["scaling"] not in stopped]
 
 
 def _place(row: Mapping[str, Any]) -> tuple[Any, ...]:

@@ -11,6 +11,7 @@ from bench.cards import Split
 from bench.cells import Addition
 from bench.kinds.rows import Found, row, seed_of
 from bench.merge import NotApplicable, merge
+from bench.records import PRUNED
 from bench.supply import SAW, Supplier
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def run(
         found = validated(cell, session, vector, reference, tangent)
         chosen = choose(cell, found, reference)
         if session.runtime.prune:
-            facts[pruning.PRUNED] = [c for c in cell.coefficients if c not in found]
+            facts[PRUNED] = [c for c in cell.coefficients if c not in found]
         for scaling, by_task in found.items():
             own = common | {"split": "validation", "scaling": scaling, "selected": scaling == chosen}
             rows += [row(cell, right, task=task, **own) for (task, _), right in zip(cell.tasks, by_task, strict=True)]

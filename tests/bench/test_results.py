@@ -130,6 +130,22 @@ def test_other_metrics_or_other_rows_conflict_too_but_provenance_does_not(sample
     assert results.merge_stores(store, other)["already"] == 1
 
 
+def test_a_sweep_that_stopped_early_agrees_with_a_whole_one_and_the_first_stays(sample, store, tmp_path):
+    whole = next(r for r in sample.records if any(row["split"] == "validation" and row["scaling"] for row in r.rows))
+    stopped = sorted({row["scaling"] for row in whole.rows if row["split"] == "validation"})[:1]
+    rows = tuple(row for row in whole.rows if row["split"] == "test" or row["scaling"] not in stopped)
+    assert 0 < len(rows) < len(whole.rows)
+    part = replace(whole, rows=rows, metrics={**whole.metrics, "pruned": stopped})
+    other = Store(tmp_path / "other")
+    other.write(part)
+    assert results.merge_stores(store, other)["already"] == 1
+    assert len(store.read(whole.key).rows) == len(whole.rows)
+    unsaid = Store(tmp_path / "unsaid")
+    unsaid.write(replace(whole, rows=rows))
+    with pytest.raises(BenchError, match="rows here"):
+        results.merge_stores(store, unsaid)
+
+
 def test_sound_results_have_no_contradictions(store):
     assert results.validate(store) == []
 

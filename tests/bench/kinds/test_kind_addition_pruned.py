@@ -11,7 +11,8 @@ from linear_session import LinearSession, Picture, pictures
 from bench.cells import Addition
 from bench.kinds import addition
 from bench.metrics import best_scaling
-from bench.pruning import PRUNED, bound, spread, sweep
+from bench.pruning import bound, spread, sweep
+from bench.records import PRUNED
 from bench.runtime import parse
 
 GRID = tuple(round(0.1 * i, 1) for i in range(11))
