@@ -34,7 +34,7 @@ from benchmarks import _field as field
 from benchmarks import _machine as machine
 from benchmarks._device import RESIDENT, WAYS, Bench, a_step, ours, peak, prepare
 from benchmarks.images import draw
-from methods.tower import vit
+from methods.tower import Tower, vit
 from methods.vectors import generator
 
 COEFFICIENTS = tuple(round(0.05 * i, 2) for i in range(1, 21))
@@ -91,10 +91,10 @@ def training(bench: Bench, copy: Callable[[], Any], peaks: dict[str, float]) -> 
 
 
 @contextmanager
-def compiled(**options: Any) -> Iterator[None]:
+def compiled(tower: Tower, **options: Any) -> Iterator[None]:
     """The tower's forward pass through torch.compile (its derivative is not: tangent ways walk on their own)."""
     try:
-        with patch.object(vit, "features", torch.compile(vit.features, **options)):
+        with patch.object(tower, "_features", torch.compile(vit.features, **options)):
             yield
     finally:
         torch.compiler.reset()
@@ -104,10 +104,14 @@ def compiling(bench: Bench, rows: dict[str, Any], ways: Sequence[str]) -> dict[s
     """Steps and evaluation with a compiled forward and backward pass, against `rows` without."""
     found: dict[str, Any] = {}
     evaluator = Evaluator(bench.backbone, bench.batch, RESIDENT)
-    look = partial(evaluator.correct, bench.backbone.pretrained, bench.images, bench.head)
+    sets = (bench.images, bench.head)
+
+    def look() -> Tensor:
+        return evaluator.correct(bench.backbone.pretrained, sets)[0]
+
     expected, eager = look(), bench.seconds(look)
     for name, options in COMPILED.items():
-        with compiled(**options):
+        with compiled(bench.backbone.tower, **options):
             for way in ways:
                 once = bench.seconds(
                     partial(ours, bench, way, 3)
