@@ -59,20 +59,20 @@ class Evaluator:
     @torch.inference_mode()
     def correct(self, params: Mapping[str, Tensor], *sets: tuple[Images, Tensor]) -> list[Tensor]:
         """For every (images, head) bool [images]: whether the largest logit is the label's."""
-        features = self.backbone.tower.frozen(params)
-        return [
-            torch.cat([predict(features(x), head) == y for x, y in self.batches(images)]).cpu() for images, head in sets
-        ]
+        found: list[list[Tensor]] = [[] for _ in sets]
+        for place, right in self.batchwise(params, sets):
+            found[place].append(right)
+        return [torch.cat(parts).cpu() for parts in found]
 
     @torch.inference_mode()
     def batchwise(
         self, params: Mapping[str, Tensor], sets: Sequence[tuple[Images, Tensor]]
     ) -> Iterator[tuple[int, Tensor]]:
-        """The place of a set and bool [batch], batch by batch, for whoever may not want them all."""
+        """The place of a set and bool [batch] on the device, batch by batch, for whoever may not want them all."""
         features = self.backbone.tower.frozen(params)
         for place, (images, head) in enumerate(sets):
             for x, y in self.batches(images):
-                yield place, (predict(features(x), head) == y).cpu()
+                yield place, predict(features(x), head) == y
 
     @torch.inference_mode()
     def correct_tangent(

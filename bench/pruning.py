@@ -48,7 +48,7 @@ def sweep(
             if value < best or (value == best and scaling > winner):
                 break
         else:
-            found[scaling] = [torch.cat(bits) for bits in parts.values()]
+            found[scaling] = [torch.cat(bits).cpu() for bits in parts.values()]
             best, winner = value, scaling
     return dict(sorted(found.items()))
 
