@@ -12,6 +12,8 @@ from dataclasses import MISSING, dataclass, fields
 from functools import cached_property
 from typing import Any, ClassVar
 
+from bench.coefficients import WHOLE
+from bench.documents import canonical
 from bench.errors import BenchError
 from bench.recipes import Recipe
 
@@ -49,6 +51,8 @@ class Cell:
         found = {"kind": self.kind, "key_version": KEY_VERSION, **json.loads(json.dumps(self, default=field_values))}
         if "recipe" in found:
             found["recipe"] = {k: v for k, v in found["recipe"].items() if v != RECIPE_DEFAULTS.get(k)}
+        if found.get("sweep") == WHOLE:  # once the only one there was: such cells keep their keys
+            del found["sweep"]
         return found
 
     @cached_property
@@ -159,6 +163,7 @@ class Addition(OfExperts):
     """Canonical JSON of the operator's options."""
     coefficients: tuple[float, ...]
     board: str
+    sweep: str = WHOLE  # which coefficients validation looks at: `bench.coefficients`
 
     @property
     def label(self) -> str:
@@ -267,11 +272,6 @@ def method_of(finetuning: str) -> str:
     return finetuning.partition(PUBLISHED)[0].partition("+")[0]
 
 
-def canonical(value: Any) -> str:
-    """JSON with sorted keys and no spaces: equal values give equal text."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
 def from_identity(identity: Any, key: str = "") -> Cell:
     """The cell that has this identity, and this key if one is given; refuses one written by another key version."""
     found = identity if isinstance(identity, dict) else {}
@@ -280,7 +280,7 @@ def from_identity(identity: Any, key: str = "") -> Cell:
     if known is None or version != KEY_VERSION:
         raise BenchError(f"cell of kind {kind!r}, key version {version!r} is unknown here; use the bench that wrote it")
     try:
-        cell = known(**{f.name: _frozen(f.name, found[f.name]) for f in fields(known)})
+        cell = known(**{f.name: _frozen(f.name, found[f.name]) for f in fields(known) if f.name in found})
         damaged = cell.key != key if key else False
     except (KeyError, TypeError, ValueError, AttributeError):
         damaged = True

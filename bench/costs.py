@@ -18,7 +18,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from bench import cards, documents, images, preflight, scratch, suites
+from bench import cards, coefficients, documents, images, preflight, scratch, suites
 from bench.catalogue import Catalogue
 from bench.cells import Addition, Cell, Disentangle, Finetune, Imported, Negation, ZeroShot, method_of
 from bench.errors import BenchError
@@ -131,7 +131,10 @@ def seconds_of(cell: Cell, costs: Costs, catalogue: Catalogue) -> float | None:
         return costs.evaluate * 2 * cell.images * len(cell.coefficients) ** 2
     tasks = (cell.task, cell.control) if isinstance(cell, Negation) else [task for task, _ in cell.tasks]
     tangent = tangent or cell.kind == "posthoc"
-    points = 0 if len(cell.coefficients) == 1 else 1 if tangent else len(cell.coefficients)
+    points = (
+        len(cell.coefficients) if isinstance(cell, Negation) else coefficients.most(cell.sweep, len(cell.coefficients))
+    )
+    points = 0 if len(cell.coefficients) == 1 else 1 if tangent else points
     image = costs.derivative if tangent else costs.evaluate
     return image * sum(points * _rows(task, "validation") + _rows(task, "test") for task in tasks)
 

@@ -1,4 +1,4 @@
-"""TOML and JSON from outside. However wrong a document is, reading it gives one `ValueError` of one line.
+"""TOML and JSON. However wrong a document is, reading it gives one `ValueError` of one line.
 
 Python's own parsers also raise RecursionError (deep nesting), and ValueErrors that are not theirs (a number of five
 thousand digits, text that is not UTF-8); a document larger than `LIMIT` is refused before it is parsed.
@@ -30,6 +30,11 @@ def parse_toml(data: bytes | str) -> dict[str, Any]:
 def read_toml(path: Path) -> dict[str, Any]:
     """The table of a TOML file."""
     return parse_toml(path.read_bytes())
+
+
+def canonical(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def _parse(parse: Callable[[str], Any], data: bytes | str, most: int) -> Any:

@@ -6,7 +6,9 @@ from typing import Any
 
 from bench import experiments, suites
 from bench.catalogue import Catalogue
-from bench.cells import PUBLISHED, Addition, Cell, Expert, Finetune, Imported, ZeroShot, canonical
+from bench.cells import PUBLISHED, Addition, Cell, Expert, Finetune, Imported, ZeroShot
+from bench.coefficients import COARSE, WHOLE
+from bench.documents import canonical
 from bench.errors import BenchError, UnknownName
 from bench.suites import BackboneCard, Suite
 
@@ -33,6 +35,8 @@ class Grid:
     """Of addition, negation, geometry, subsets, disentangle, posthoc, strength (`bench.experiments`)."""
     subsets: int = 6
     """Sets of tasks of each size, where the grid has subsets."""
+    sweep: str = COARSE
+    """Which coefficients validation looks at, where an operator has several (`bench.coefficients`)."""
 
     def merges(self, catalogue: Catalogue) -> tuple[str, ...]:
         """Names of the operators and compositions that the grid takes from a catalogue."""
@@ -59,6 +63,7 @@ GRIDS = {
         operators=(),
         suite="vision8",
         experiments=("addition", "negation", "geometry"),
+        sweep=WHOLE,  # as the published figures were chosen
     ),
     "negation": Grid("subtract every task vector, keep the control", experiments=("negation",)),
     "geometry": Grid("norms, angles, spectra and overlaps of the task vectors", experiments=("geometry",)),
@@ -144,7 +149,7 @@ def _experiments(
     cells: list[Cell] = []
 
     def additions(of: Sequence[Expert]) -> list[Addition]:
-        return [_addition(suite, catalogue, of, operator) for operator in merges]
+        return [_addition(suite, catalogue, of, operator, chosen.sweep) for operator in merges]
 
     for experiment in chosen.experiments:
         if experiment == "addition":
@@ -225,9 +230,10 @@ def joint_version(method: int, regularizer: int = 0) -> int:
     return method + 1000 * regularizer
 
 
-def _addition(suite: Suite, catalogue: Catalogue, experts: Sequence[Expert], operator: str) -> Addition:
+def _addition(suite: Suite, catalogue: Catalogue, experts: Sequence[Expert], operator: str, sweep: str) -> Addition:
     facts = catalogue.operator(operator)
     coefficients = tuple(float(c) for c in facts["coefficients"])
+    searched = len(coefficients) > 1
     return Addition(
         **experiments.shared(experts),
         operator=operator,
@@ -236,5 +242,6 @@ def _addition(suite: Suite, catalogue: Catalogue, experts: Sequence[Expert], ope
             {option: values[0] for option, values in facts["grid"].items()} | suite.operators.get(operator, {})
         ),
         coefficients=coefficients,
-        board="validation-tuned" if facts["board"] == "data-free" and len(coefficients) > 1 else facts["board"],
+        board="validation-tuned" if facts["board"] == "data-free" and searched else facts["board"],
+        sweep=sweep if searched else WHOLE,
     )

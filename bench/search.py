@@ -18,6 +18,7 @@ from typing import Any
 from bench import grid, metrics, suites
 from bench.catalogue import Catalogue
 from bench.cells import Addition, Cell
+from bench.coefficients import WHOLE
 from bench.errors import BenchError
 from bench.grid import METHODS, Grid
 from bench.records import Record
@@ -66,7 +67,7 @@ def declared(suite: Suite, option: str) -> tuple[float, ...]:
 def plan(suite: Suite, trial: Trial, catalogue: Catalogue, seed: int = 0, backbones: Iterable[str] = ()) -> list[Cell]:
     """The experts of a trial and their task-arithmetic merge, which comes last."""
     overrides = (*trial.fixed, (trial.option, trial.value))
-    chosen = Grid("search", (trial.finetuning,), (CRITERION,), suite=suite.name, recipe=overrides)
+    chosen = Grid("search", (trial.finetuning,), (CRITERION,), suite=suite.name, recipe=overrides, sweep=WHOLE)
     return grid.plan(suite, chosen, catalogue, seeds=(seed,), backbones=backbones)
 
 

@@ -27,6 +27,7 @@ ORDER = [
         "suites",
         "catalogue",
         "declaration",
+        "coefficients",
     },
     {"store", "bibliography"},
     {

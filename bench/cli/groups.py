@@ -81,6 +81,10 @@ class Which:
             "--subsets", min=1, help="Sets of tasks of each size; fewer are among more (replaces the grid's)."
         ),
     ] = None
+    sweep: Annotated[
+        Literal["coarse-to-fine", "whole"] | None,
+        typer.Option("--sweep", help="Scaling coefficients that validation looks at (replaces the grid's)."),
+    ] = None
     recipe: RecipeOption = None
     include: IncludeOption = None
     store: StoreOption = STORE
@@ -105,7 +109,7 @@ class Which:
         chosen = grids.grid(self.grid)
         return grids.plan(
             suites.load(self.suite_name()),
-            replace(chosen, recipe=(*chosen.recipe, *parse(self.recipe or ()))),
+            replace(chosen, recipe=(*chosen.recipe, *parse(self.recipe or ())), sweep=self.sweep or chosen.sweep),
             catalogue(self.include),
             seeds=range(self.seeds),
             finetuning=names(self.methods),

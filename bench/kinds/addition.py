@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from bench import metrics, pruning
+from bench import coefficients, metrics, pruning
 from bench.cards import Split
 from bench.cells import Addition
 from bench.kinds.rows import Found, row, seed_of
@@ -18,12 +18,14 @@ if TYPE_CHECKING:
     from bench.run import Session
 
 Merged = Mapping[str, Tensor] | Sequence[Mapping[str, Tensor]]
+Right = Sequence[Tensor]
+"""Bool [images] for each task."""
 
 
 def run(
     cell: Addition, session: "Session", *, tangent: bool | None = None, reference: Mapping[str, float] | None = None
 ) -> Found:
-    """Every point of the validation sweep is a row; only the chosen coefficient sees the test split.
+    """Every coefficient that validation looks at has a row for each task; only the chosen one sees the test split.
 
     tangent: whether models are evaluated as tangent models; by default as their fine-tuning method trained them.
     reference: validation accuracy by task that the choice normalises with; by default that of the experts.
@@ -41,17 +43,17 @@ def run(
         "board": cell.board,
         "tasks": "+".join(task for task, _ in cell.tasks),
         "seed": cell.seed,
-        "protocol": protocol(searched, session.registry.operator(cell.operator).needs),
+        "protocol": protocol(cell, session.registry.operator(cell.operator).needs),
     }
     rows = []
     chosen = cell.coefficients[0]
     facts: dict[str, Any] = {"merged_norm": norm(vector)}
     if searched:
         reference = reference or session.expert_accuracy(cell.experts, "validation")
-        found = validated(cell, session, vector, reference, tangent)
+        found, asked = validated(cell, session, vector, reference, tangent)
         chosen = choose(cell, found, reference)
         if session.runtime.prune:
-            facts[PRUNED] = [c for c in cell.coefficients if c not in found]
+            facts[PRUNED] = [c for c in asked if c not in found]
         for scaling, by_task in found.items():
             own = common | {"split": "validation", "scaling": scaling, "selected": scaling == chosen}
             rows += [row(cell, right, task=task, **own) for (task, _), right in zip(cell.tasks, by_task, strict=True)]
@@ -79,9 +81,11 @@ def merged(cell: Addition, session: "Session", *, tangent: bool) -> Merged:
     return merge(operator, options, session.vectors, cell.experts, seed=seed, supply=supply)
 
 
-def protocol(searched: bool, needs: Sequence[str]) -> str:
+def protocol(cell: Addition, needs: Sequence[str]) -> str:
     """How the coefficient was chosen, and what else the operator saw."""
-    return "; ".join(["validation:normalised" if searched else "fixed", *(SAW[n] for n in needs if n in SAW)])
+    chosen = "validation:normalised" if len(cell.coefficients) > 1 else "fixed"
+    chosen += "" if cell.sweep == coefficients.WHOLE else f":{cell.sweep}"
+    return "; ".join([chosen, *(SAW[n] for n in needs if n in SAW)])
 
 
 def sweep(
@@ -99,26 +103,36 @@ def sweep(
 
 def validated(
     cell: Addition, session: "Session", merged: Merged, reference: Mapping[str, float], tangent: bool
-) -> Mapping[float, Sequence[Tensor]]:
-    """By coefficient and task, bool [images] of validation; with `--runtime prune=true` of those that could win."""
-    if session.runtime.prune and isinstance(merged, Mapping) and not tangent:
-        sets = session.image_sets(cell, cell.tasks, "validation")
-        tasks = dict(zip((task for task, _ in cell.tasks), sets, strict=True))
-        return pruning.sweep(session.evaluator(cell), merged, cell.coefficients, tasks, reference)
-    return dict(
-        zip(cell.coefficients, sweep(cell, session, merged, cell.coefficients, "validation", tangent), strict=True)
-    )
+) -> tuple[Mapping[float, Right], Sequence[float]]:
+    """By coefficient and task, bool [images] of validation; and the coefficients that were asked for, of which
+    `--runtime prune=true` leaves out those that could not win.
+    """
+
+    def measured(some: Sequence[float]) -> dict[float, Right]:
+        return dict(zip(some, sweep(cell, session, merged, some, "validation", tangent), strict=True))
+
+    def ask(some: Sequence[float], found: Mapping[float, Right]) -> Mapping[float, Right]:
+        if tangent:
+            return {c: curve[c] for c in some}
+        if session.runtime.prune and isinstance(merged, Mapping):
+            sets = session.image_sets(cell, cell.tasks, "validation")
+            tasks = dict(zip((task for task, _ in cell.tasks), sets, strict=True))
+            return pruning.sweep(session.evaluator(cell), merged, some, tasks, reference, found)
+        return measured(some)
+
+    # a tangent model is affine in the coefficient: its whole curve is one pass, from which the sweep takes its points
+    curve = measured(cell.coefficients) if tangent else {}
+    return coefficients.look(cell.sweep, cell.coefficients, ask, lambda found: choose(cell, found, reference))
 
 
-def choose(cell: Addition, found: Mapping[float, Sequence[Tensor]], reference: Mapping[str, float]) -> float:
+def choose(cell: Addition, found: Mapping[float, Right], reference: Mapping[str, float]) -> float:
     """The coefficient with the best mean normalised validation accuracy."""
-    points = {
-        scaling: {
-            task: metrics.accuracy(int(r.sum()), len(r)) for (task, _), r in zip(cell.tasks, by_task, strict=True)
-        }
-        for scaling, by_task in found.items()
-    }
-    return metrics.best_scaling(points, reference)
+    return metrics.best_scaling({scaling: accuracies(cell, right) for scaling, right in found.items()}, reference)
+
+
+def accuracies(cell: Addition, right: Right) -> dict[str, float]:
+    """Accuracy by task, of bool [images] for each."""
+    return {task: metrics.accuracy(int(r.sum()), len(r)) for (task, _), r in zip(cell.tasks, right, strict=True)}
 
 
 def norm(merged: Merged) -> float:

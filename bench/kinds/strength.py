@@ -7,7 +7,8 @@ method. `bench.sensitivity` chooses among them and counts what the search cost.
 import json
 from typing import TYPE_CHECKING
 
-from bench.cells import Strength, Variant, canonical
+from bench.cells import Strength, Variant
+from bench.documents import canonical
 from bench.kinds import addition, expert
 from bench.kinds.rows import Found, Rows
 

@@ -3,6 +3,7 @@ from dataclasses import fields, replace
 import pytest
 
 from bench.cells import KINDS, RECIPE_DEFAULTS, Addition, Cell, Finetune, ZeroShot, from_identity
+from bench.coefficients import COARSE, WHOLE
 from bench.errors import BenchError
 from bench.recipes import Recipe
 
@@ -32,6 +33,7 @@ MERGE = Addition(
     board="validation-tuned",
     seed=0,
 )
+COARSER = replace(MERGE, sweep=COARSE)
 ZERO = ZeroShot("mini8", "mini", "fp", (("digits", "card"),))
 
 
@@ -39,6 +41,12 @@ def test_key_is_pinned() -> None:
     """A change here renames every result ever stored: raise KEY_VERSION and say so, or undo the change."""
     assert EXPERT.key == "20b80defc117e5f60823"
     assert MERGE.key == "1f46aed1c50bb893c0dd"
+    assert COARSER.key == "0d0aa1c097f81604fa6b"
+
+
+def test_a_whole_sweep_is_not_in_the_key() -> None:
+    assert COARSER.identity == MERGE.identity | {"sweep": COARSE}
+    assert from_identity(MERGE.identity, MERGE.key) == replace(MERGE, sweep=WHOLE)
 
 
 def test_recipe_defaults_are_pinned() -> None:
@@ -56,14 +64,14 @@ def test_an_option_at_its_default_is_not_in_the_key() -> None:
     assert replace(EXPERT, recipe=replace(EXPERT.recipe, strength=0.5)).key != EXPERT.key
 
 
-@pytest.mark.parametrize("cell", [EXPERT, MERGE, ZERO], ids=lambda c: c.kind)
+@pytest.mark.parametrize("cell", [EXPERT, MERGE, COARSER, ZERO], ids=lambda c: c.label)
 def test_identity_round_trip(cell: Cell) -> None:
     again = from_identity(cell.identity)
     assert again == cell
     assert again.key == cell.key
 
 
-@pytest.mark.parametrize("cell", [EXPERT, MERGE, ZERO], ids=lambda c: c.kind)
+@pytest.mark.parametrize("cell", [EXPERT, COARSER, ZERO], ids=lambda c: c.kind)
 def test_every_field_is_identity(cell: Cell) -> None:
     assert {f.name for f in fields(cell)} == set(cell.identity) - {"kind", "key_version"}
 

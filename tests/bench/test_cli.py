@@ -178,6 +178,16 @@ def test_plan_counts_by_kind(capsys):
     assert json.loads(out)["kinds"]["addition"]["cells"] == 2 * 6 + 1  # two sets of each size 2..7, and all eight
 
 
+def test_a_sweep_of_another_kind_is_another_cell(capsys):
+    assert said(capsys, "run", "--local", "--operators", "ties", "--methods", "att+orthoreg")[0] == 0
+    pending = [
+        json.loads(said(capsys, "plan", "--operators", "ties", "--methods", "att+orthoreg", *sweep, "--json")[1])
+        ["kinds"]["addition"]["pending"]
+        for sweep in ((), ("--sweep", "coarse-to-fine"), ("--sweep", "whole"))
+    ]  # fmt: skip
+    assert pending == [0, 0, 1]
+
+
 def test_run_status_plan_resume(capsys):
     code, out, err = said(capsys, "run", "--local", "--json")
     assert code == 0

@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import pytest
 
 from bench import catalogue, suites
 from bench.cells import Addition, Finetune, ZeroShot
+from bench.coefficients import COARSE, WHOLE
 from bench.errors import UnknownName
 from bench.grid import EIGHT, GRIDS, grid, plan
 
@@ -69,3 +72,17 @@ def test_unknown_names_carry_the_nearest(call, says: str) -> None:
 def test_grids_are_plannable() -> None:
     assert {"smoke", "demo", "all", "paper"} <= set(GRIDS)
     assert len(EIGHT) == 8
+
+
+def test_searched_merges_are_swept_as_the_grid_says_and_fixed_ones_keep_their_keys() -> None:
+    coarse, whole = (
+        [c for c in plan(SUITE, replace(grid("all"), sweep=sweep), KNOWN) if isinstance(c, Addition)]
+        for sweep in (COARSE, WHOLE)
+    )
+    assert {len(c.coefficients) > 1: c.sweep for c in coarse} == {True: COARSE, False: WHOLE}
+    for one, other in zip(coarse, whole, strict=True):
+        assert (one.key == other.key) == (len(one.coefficients) == 1)
+
+
+def test_published_figures_were_chosen_on_whole_grids() -> None:
+    assert [name for name in GRIDS if grid(name).sweep == WHOLE] == ["paper"]

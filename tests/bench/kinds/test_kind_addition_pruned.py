@@ -9,6 +9,7 @@ import torch
 from linear_session import LinearSession, Picture, pictures
 
 from bench.cells import Addition
+from bench.coefficients import COARSE, WHOLE
 from bench.kinds import addition
 from bench.metrics import best_scaling
 from bench.pruning import bound, spread, sweep
@@ -26,7 +27,7 @@ class Sweeping(LinearSession):
         return dict.fromkeys(TASKS, 0.5)
 
 
-def drawn(seed: int, prune: bool) -> tuple[Addition, Sweeping]:
+def drawn(seed: int, prune: bool, sweep: str = WHOLE) -> tuple[Addition, Sweeping]:
     """A merge of random updates on random images, some of them easy to get wrong."""
     rng = random.Random(seed)
 
@@ -38,17 +39,19 @@ def drawn(seed: int, prune: bool) -> tuple[Addition, Sweeping]:
     cell = Addition(
         suite="toy", backbone="toy", backbone_fingerprint="fp", tasks=tuple((task, "card") for task in TASKS),
         experts=TASKS, finetuning="att", operator="task_arithmetic", version=1, options="{}", coefficients=GRID,
-        board="validation-tuned", seed=0,
+        board="validation-tuned", seed=0, sweep=sweep,
     )  # fmt: skip
     return cell, Sweeping(sets, vectors, prune=prune)
 
 
+@pytest.mark.parametrize("order", [WHOLE, COARSE])
 @pytest.mark.parametrize("seed", range(25))
-def test_the_choice_and_the_test_are_those_of_the_whole_sweep(seed: int) -> None:
-    (whole, _), (pruned, facts) = (addition.run(*drawn(seed, prune)) for prune in (False, True))
+def test_the_choice_and_the_test_are_those_of_the_unpruned_sweep(seed: int, order: str) -> None:
+    (whole, _), (pruned, facts) = (addition.run(*drawn(seed, prune, order)) for prune in (False, True))
     stopped = facts[PRUNED]
     assert pruned == [r for r in whole if r["split"] == "test" or r["scaling"] not in stopped]
     assert sum(r["selected"] for r in pruned if r["split"] == "validation") == len(TASKS)
+    assert {r["scaling"] for r in whole} == {r["scaling"] for r in pruned} | set(stopped)
 
 
 def test_coefficients_are_stopped_at_all() -> None:
@@ -90,6 +93,11 @@ def test_the_middles_come_first() -> None:
     assert list(spread(range(7))) == [3, 1, 5, 0, 2, 4, 6]
     assert sorted(spread(GRID)) == list(GRID)
     assert list(spread([])) == []
+
+
+def test_a_row_says_how_its_coefficient_was_chosen() -> None:
+    said = {order: {row["protocol"] for row in addition.run(*drawn(0, False, order))[0]} for order in (WHOLE, COARSE)}
+    assert said == {WHOLE: {"validation:normalised"}, COARSE: {"validation:normalised:coarse-to-fine"}}
 
 
 def test_it_is_asked_for_on_the_command_line() -> None:

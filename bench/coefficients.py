@@ -1,0 +1,53 @@
+"""Which coefficients of a grid validation looks at: the order of a sweep, nothing of models.
+
+    whole            every one
+    coarse-to-fine   every fourth and the last; then those two places from the best so far; then those next to the best
+
+Of 21 coefficients coarse-to-fine looks at ten at most, of 16 at nine. Where the curve has one peak, rising strictly to
+it and falling strictly from it, it chooses what the whole sweep chooses; docs/speed.md says how often it does on
+measured curves, and what is lost where it does not. All fine-tuning methods and operators are searched alike, tangent
+models too, for which the whole curve would cost nothing.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
+
+Found = TypeVar("Found")
+WHOLE, COARSE = "whole", "coarse-to-fine"
+STRIDE = 4
+
+
+def look(
+    sweep: str,
+    grid: Iterable[float],
+    ask: Callable[[Sequence[float], Mapping[float, Found]], Mapping[float, Found]],
+    best: Callable[[Mapping[float, Found]], float],
+) -> tuple[dict[float, Found], tuple[float, ...]]:
+    """What was found at the coefficients that were looked at, and all that were asked for; both ascending.
+
+    ask: from coefficients and what was found so far to what is found there; it may leave out those that cannot win
+    best: the best coefficient of what was found
+    """
+    points = sorted(set(grid))
+    found: dict[float, Found] = {}
+    asked: set[float] = set()
+
+    def at(places: Iterable[int]) -> None:
+        new = [points[i] for i in sorted(set(places)) if 0 <= i < len(points) and points[i] not in asked]
+        if new:
+            asked.update(new)
+            found.update(ask(new, found))
+
+    if sweep == WHOLE:
+        at(range(len(points)))
+    else:
+        at((*range(0, len(points), STRIDE), len(points) - 1))
+        for step in (2, 1):
+            middle = points.index(best(found))
+            at((middle - step, middle + step))
+    return dict(sorted(found.items())), tuple(sorted(asked))
+
+
+def most(sweep: str, count: int) -> int:
+    """How many of `count` coefficients are looked at, at most."""
+    return count if sweep == WHOLE else min(count, len({*range(0, count, STRIDE), count - 1}) + 4)
