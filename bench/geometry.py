@@ -71,8 +71,9 @@ def geometry(
 def _layer(updates: Sequence[Tensor], products: Tensor, rank: int) -> dict[str, Any]:
     """One layer of several tasks; `updates` are float64 [rows, columns]."""
     turned = [angles(update) for update in updates]
-    spectra = [linalg.singular_values(update) for update in updates]
-    left, right = overlaps(updates, rank)
+    cache = linalg.SvdCache()
+    spectra = [linalg.singular_values(update, cache) for update in updates]
+    left, right = overlaps(updates, rank, cache)
     rows, columns = updates[0].shape
     return {
         "norm": fmean(products.diagonal().clamp(min=0).sqrt().tolist()),
@@ -131,12 +132,14 @@ def stable_rank(singular: Tensor) -> float:
     return float((singular / top).square().sum()) if top > 0 else 0.0
 
 
-def overlaps(updates: Sequence[Tensor], rank: int) -> tuple[float | None, float | None]:
+def overlaps(
+    updates: Sequence[Tensor], rank: int, cache: linalg.SvdCache | None = None
+) -> tuple[float | None, float | None]:
     """Mean over pairs of tasks of the overlap of their leading left and right singular subspaces.
 
     `rank` shrinks to the smallest numerical rank among the tasks; None where that is 0 or where there is no pair.
     """
-    parts = [linalg.svd(update, rank) for update in updates]
+    parts = [linalg.svd(update, rank, cache) for update in updates]
     k = min(len(part.s) for part in parts)
     pairs = list(combinations([part.top(k) for part in parts], 2))
     if not pairs or k == 0:

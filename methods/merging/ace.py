@@ -70,4 +70,5 @@ OPERATOR = Operator(
         "identity": "removes the mean row and shrinks by the ridge",
         "agreement": "removes the mean row, all there is of a matrix with one row",
     },
+    version=2,
 )

@@ -22,10 +22,11 @@ def merge(deltas: Tensor, *, rank: float, strength: float) -> Tensor:
     if deltas.ndim != 3 or not deltas.numel():
         return mean
     k = math.ceil(rank * min(mean.shape))
-    merged = mean.double()
-    for delta in deltas.double():
+    merged = mean.to(torch.float64, copy=True)
+    for delta in deltas:
+        delta = delta.double()
         floor = TOLERANCE * float(torch.linalg.matrix_norm(delta))
-        merged = merged + strength * svd(delta - mean, k, floor=floor).matrix()
+        svd(delta - mean, k, floor=floor).add_to(merged, strength)
     return merged
 
 
@@ -40,4 +41,5 @@ OPERATOR = Operator(
     cost="spectral",
     per_tensor=True,
     non_matrices="averaged over tasks",
+    version=2,
 )

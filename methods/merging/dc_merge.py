@@ -15,6 +15,7 @@ from torch import Tensor
 
 from methods.linalg import SvdCache, polar, svd
 from methods.operator import SPECTRAL, Operator
+from methods.selection import ranked
 from methods.vectors import per_tensor
 
 
@@ -24,8 +25,8 @@ def agree(cores: Tensor, density: float) -> Tensor:
         return cores.sum(dim=0)
     size = cores.abs().reshape(len(cores), -1)
     kept = max(1, int(density * size.shape[1]))
-    limit = size.kthvalue(size.shape[1] - kept + 1, dim=1).values
-    cores = cores * (cores.abs() >= limit[:, None, None])
+    (limit,) = ranked(size, size.shape[1] - kept)
+    cores = cores * (cores.abs() >= limit[:, :, None])
     sign = cores.sum(dim=0).sign()
     agreeing = (cores * sign).clamp(min=0)
     return sign * agreeing.sum(dim=0) / (agreeing > 0).sum(dim=0).clamp(min=1)
@@ -40,11 +41,12 @@ def merge(deltas: Tensor, *, density: float, inner: str, smoothing: str, cache: 
     parts = [svd(delta, k, cache) for delta in deltas]
     if smoothing == "average":
         parts = [part._replace(s=part.s.mean().expand_as(part.s)) for part in parts]
-    u, v = (polar(torch.cat(sides, dim=1), cache) for sides in ([p.u for p in parts], [p.v for p in parts]))
-    cores = torch.stack([((u.T @ part.u) * part.s) @ (part.v.T @ v) for part in parts])
+    u = polar(torch.cat([part.u for part in parts], dim=1), cache)
+    vt = polar(torch.cat([part.v.T for part in parts]), cache)
+    cores = torch.stack([((u.T @ part.u) * part.s) @ (vt @ part.v).T for part in parts])
     core = agree(cores, density) if inner == "ties" else cores.sum(dim=0)
     blocks = torch.block_diag(*[torch.ones(len(part.s), len(part.s), dtype=torch.float64) for part in parts])
-    return u @ (core * blocks) @ v.T
+    return u @ (core * blocks) @ vt
 
 
 OPERATOR = Operator(
@@ -63,4 +65,5 @@ OPERATOR = Operator(
         "identity": "keeps the largest entries of a single task's core only",
         "agreement": "the largest entries of identical tasks' cores may all lie off the diagonal blocks",
     },
+    version=2,
 )

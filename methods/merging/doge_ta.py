@@ -106,4 +106,5 @@ OPERATOR = Operator(
         "identity": "scales by strength / norm and keeps the largest entries only",
         "agreement": "leaves parameters that are not matrices at the pretrained weights",
     },
+    version=2,
 )

@@ -7,10 +7,9 @@ their "geometric" mean (sd-mecha). The two differ only where the sum is rank-def
 instead of being filled with arbitrary vectors. Parameters that are not 2-D are averaged, not summed (official code).
 """
 
-import torch
 from torch import Tensor
 
-from methods.linalg import SvdCache, polar, singular_values
+from methods.linalg import SvdCache, added, polar, singular_values
 from methods.operator import SPECTRAL, Operator
 from methods.vectors import per_tensor
 
@@ -33,7 +32,7 @@ def isotropic(matrix: Tensor, kind: str, cache: SvdCache | None = None) -> Tenso
 def merge(deltas: Tensor, *, spectrum_mean: str, cache: SvdCache | None) -> Tensor:
     if deltas.ndim != 3:
         return deltas.mean(dim=0)
-    return isotropic(deltas.sum(dim=0, dtype=torch.float64), spectrum_mean, cache)
+    return isotropic(added(deltas), spectrum_mean, cache)
 
 
 OPERATOR = Operator(
@@ -49,4 +48,5 @@ OPERATOR = Operator(
     cached=True,
     non_matrices="averaged over tasks (official code)",
     unlawful={"identity": "flattens the spectrum of a single task too"},
+    version=2,
 )

@@ -13,7 +13,7 @@ and count as zero in the mean. Parameters that are not 2-D are averaged.
 import torch
 from torch import Tensor
 
-from methods.linalg import TOLERANCE, SvdCache, polar, svd
+from methods.linalg import TOLERANCE, SvdCache, added, polar, svd
 from methods.operator import SPECTRAL, Operator
 from methods.vectors import per_tensor
 
@@ -30,17 +30,17 @@ def split_rank(rank: int, tasks: int, common: float) -> tuple[int, int]:
 def merge(deltas: Tensor, *, common: float, cache: SvdCache | None) -> Tensor:
     if deltas.ndim != 3:
         return deltas.mean(dim=0)
-    deltas = deltas.double()
     rank = min(deltas.shape[1:])
     shared, each = split_rank(rank, len(deltas), common)
-    top = svd(deltas.sum(dim=0), shared, cache)
+    top = svd(added(deltas), shared, cache)
     parts = []
     for delta in deltas if each else ():
+        delta = delta.double()
         floor = TOLERANCE * float(torch.linalg.matrix_norm(delta))
         parts.append(svd(delta - top.u @ (top.u.T @ delta), each, floor=floor))
     parts.append(top)
     level = torch.cat([part.s for part in parts]).sum() / rank
-    return level * polar(torch.cat([p.u for p in parts], dim=1)) @ polar(torch.cat([p.v for p in parts], dim=1)).T
+    return level * polar(torch.cat([p.u for p in parts], dim=1)) @ polar(torch.cat([p.v.T for p in parts]))
 
 
 OPERATOR = Operator(
@@ -56,4 +56,5 @@ OPERATOR = Operator(
     cached=True,
     non_matrices="averaged over tasks (official code)",
     unlawful={"identity": "flattens the spectrum of a single task too"},
+    version=2,
 )

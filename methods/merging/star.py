@@ -10,27 +10,30 @@ The average and not the sum, as in the paper. Parameters that are not 2-D are av
 import torch
 from torch import Tensor
 
-from methods.linalg import SvdCache, singular_values, svd
+from methods.linalg import Svd, SvdCache, singular_values, svd
 from methods.operator import SPECTRAL, Operator
 from methods.vectors import per_tensor
 
 
-def truncate(delta: Tensor, energy: float, cache: SvdCache | None) -> Tensor:
+def truncate(delta: Tensor, energy: float, cache: SvdCache | None) -> Svd:
     """One task's update at the rank that holds `energy` of its nuclear norm, with the whole norm, float64."""
     cache = cache if cache is not None else SvdCache()  # one decomposition serves both lines
     s = singular_values(delta, cache)
     if not s.any():
-        return delta.double()
+        return svd(delta, 0, cache)
     share = s.cumsum(dim=0) / s.sum()
-    k = int((share < energy).sum()) + 1
-    return svd(delta, k, cache).matrix() * (s.sum() / s[:k].sum())
+    top = svd(delta, int((share < energy).sum()) + 1, cache)
+    return top._replace(s=top.s * (s.sum() / top.s.sum()))
 
 
 @per_tensor
 def merge(deltas: Tensor, *, energy: float, cache: SvdCache | None) -> Tensor:
     if deltas.ndim != 3:
         return deltas.mean(dim=0)
-    return torch.stack([truncate(delta, energy, cache) for delta in deltas]).mean(dim=0)
+    merged = torch.zeros_like(deltas[0], dtype=torch.float64)
+    for delta in deltas:
+        truncate(delta, energy, cache).add_to(merged, 1 / len(deltas))
+    return merged
 
 
 OPERATOR = Operator(
@@ -46,4 +49,5 @@ OPERATOR = Operator(
     cached=True,
     non_matrices="averaged over tasks",
     unlawful={"identity": "truncates the spectrum of a single task too"},
+    version=2,
 )

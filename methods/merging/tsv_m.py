@@ -28,8 +28,8 @@ def merge(deltas: Tensor, *, rank: float, cache: SvdCache | None) -> Tensor:
     k = max(1, int(rank * min(shape) / tasks))
     parts = [svd(delta, k, cache) for delta in deltas]
     u = polar(torch.cat([part.u for part in parts], dim=1), cache)
-    v = polar(torch.cat([part.v for part in parts], dim=1), cache)
-    return (u * torch.cat([part.s for part in parts])) @ v.T
+    vt = polar(torch.cat([part.v.T for part in parts]), cache)
+    return (u * torch.cat([part.s for part in parts])) @ vt
 
 
 OPERATOR = Operator(
@@ -44,4 +44,5 @@ OPERATOR = Operator(
     per_tensor=True,
     cached=True,
     non_matrices="averaged over tasks (official code)",
+    version=2,
 )

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from methods.linalg import polar, singular_values, svd
+from methods.linalg import added, polar, singular_values, spectrum, svd
 from methods.selection import kth_largest
 
 
@@ -63,3 +63,45 @@ def test_zero_matrices_have_no_directions():
     assert_close(polar(torch.zeros(3, 4)), torch.zeros(3, 4).double())
     assert svd(torch.zeros(3, 4)).s.shape == (0,)
     assert_close(singular_values(torch.zeros(3, 4)), torch.zeros(3).double())
+
+
+def orthonormal(rows, columns, seed):
+    g = torch.Generator().manual_seed(seed)
+    return torch.linalg.qr(torch.randn(rows, columns, generator=g, dtype=torch.float64))[0]
+
+
+@pytest.mark.parametrize("side", [60, 515])  # one product, and strips of which the last is shorter
+@pytest.mark.parametrize("spectrum_of", ["apart", "flat", "cluster", "few", "zero"])
+def test_leading_triplets_alone_equal_those_of_the_whole(side, spectrum_of):
+    s = {
+        "apart": 0.97 ** torch.arange(side),
+        "flat": torch.ones(side),
+        "cluster": 1 + 1e-9 * torch.arange(side),
+        "few": (torch.arange(side) < 4).double(),
+        "zero": torch.zeros(side),
+    }[spectrum_of].double()
+    u, v = orthonormal(side, side, 0), orthonormal(side + 40, side, 1)
+    for matrix in ((u * s) @ v.T, (v * s) @ u.T):
+        for k in (1, side // 8):
+            top = svd(matrix, k)
+            some = min(k, int((s > 0).sum()))
+            eye = torch.eye(some).double()
+            assert_close(top.s, s.sort(descending=True).values[:some])
+            assert_close(top.u.T @ top.u, eye)
+            assert_close(top.v.T @ top.v, eye)
+            assert_close(matrix @ top.v, top.u * top.s)  # so they are singular vectors, whichever a cluster offers
+            if spectrum_of == "apart":
+                whole = svd(matrix).top(k)
+                assert_close((top.u * top.s) @ top.v.T, (whole.u * whole.s) @ whole.v.T)
+
+
+def test_few_leading_triplets_are_all_that_is_computed():
+    matrix = torch.randn(40, 60, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    assert [len(spectrum(matrix, rank).s) for rank in (None, 0, 1, 8, 9)] == [40, 40, 1, 8, 40]
+    assert svd(matrix, 0).s.shape == (0,)
+
+
+def test_added_is_the_float64_sum():
+    matrices = torch.randn(5, 7, 9, generator=torch.Generator().manual_seed(4))
+    assert_close(added(matrices), matrices.double().sum(dim=0))
+    assert added(matrices[:, :0]).shape == (0, 9)
