@@ -19,8 +19,8 @@ from torch import Tensor
 
 TOLERANCE = 1e-6  # 8 float32 epsilons; a product B @ A in float32 leaves null directions at about 1e-7
 PART = 5  # up to a fifth of the eigenvectors are found faster alone than with all others
-STRIPS, STRIPPED = 8, 512  # strips of a Gram matrix, and the size from which they beat one product
-_BLAS = ThreadpoolController()  # SciPy's, which would otherwise take all cores whatever torch was told
+HALVED = 512  # Gram matrices of this size and more are made by half
+_BLAS = ThreadpoolController()  # NumPy's and SciPy's, which would otherwise take all cores whatever torch was told
 
 
 class Svd(NamedTuple):
@@ -55,19 +55,16 @@ class Spectrum(NamedTuple):
 
 
 def _gram(wide: Tensor) -> Tensor:
-    """The lower triangle of wide @ wide.T; what stands above it is not to be read."""
-    side = len(wide)
-    if side < STRIPPED:
+    """wide @ wide.T."""
+    if len(wide) < HALVED or wide.device.type != "cpu":
         return wide @ wide.T
-    gram = wide.new_zeros(side, side)
-    for start in range(0, side, -(-side // STRIPS)):
-        end = min(start + -(-side // STRIPS), side)
-        torch.mm(wide[start:end], wide[:end].T, out=gram[start:end, :end])
-    return gram
+    rows = wide.numpy()
+    with _BLAS.limit(limits=torch.get_num_threads(), user_api="blas"):
+        return torch.from_numpy(rows @ rows.T)  # NumPy knows a product with itself, which is half the operations
 
 
 def _eigh(gram: Tensor, rank: int | None) -> tuple[Tensor, Tensor]:
-    """Eigenvalues, ascending, and eigenvectors of what a lower triangle stands for: the `rank` largest, or all."""
+    """Eigenvalues, ascending, and eigenvectors of a symmetric matrix: the `rank` largest, or all."""
     side = len(gram)
     if rank and PART * rank <= side and gram.device.type == "cpu":
         with _BLAS.limit(limits=torch.get_num_threads(), user_api="blas"), suppress(scipy.linalg.LinAlgError):

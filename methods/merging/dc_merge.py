@@ -46,7 +46,7 @@ def merge(deltas: Tensor, *, density: float, inner: str, smoothing: str, cache: 
     cores = torch.stack([((u.T @ part.u) * part.s) @ (vt @ part.v).T for part in parts])
     core = agree(cores, density) if inner == "ties" else cores.sum(dim=0)
     blocks = torch.block_diag(*[torch.ones(len(part.s), len(part.s), dtype=torch.float64) for part in parts])
-    return u @ (core * blocks) @ vt
+    return (u @ (core * blocks)).to(deltas.dtype) @ vt.to(deltas.dtype)
 
 
 OPERATOR = Operator(

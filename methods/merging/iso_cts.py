@@ -40,7 +40,8 @@ def merge(deltas: Tensor, *, common: float, cache: SvdCache | None) -> Tensor:
         parts.append(svd(delta - top.u @ (top.u.T @ delta), each, floor=floor))
     parts.append(top)
     level = torch.cat([part.s for part in parts]).sum() / rank
-    return level * polar(torch.cat([p.u for p in parts], dim=1)) @ polar(torch.cat([p.v.T for p in parts]))
+    u, vt = polar(torch.cat([part.u for part in parts], dim=1)), polar(torch.cat([part.v.T for part in parts]))
+    return (level * u).to(deltas.dtype) @ vt.to(deltas.dtype)
 
 
 OPERATOR = Operator(

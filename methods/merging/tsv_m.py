@@ -29,7 +29,7 @@ def merge(deltas: Tensor, *, rank: float, cache: SvdCache | None) -> Tensor:
     parts = [svd(delta, k, cache) for delta in deltas]
     u = polar(torch.cat([part.u for part in parts], dim=1), cache)
     vt = polar(torch.cat([part.v.T for part in parts]), cache)
-    return (u * torch.cat([part.s for part in parts])) @ vt
+    return (u * torch.cat([part.s for part in parts])).to(deltas.dtype) @ vt.to(deltas.dtype)
 
 
 OPERATOR = Operator(

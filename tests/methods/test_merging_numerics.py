@@ -70,7 +70,7 @@ def orthonormal(rows, columns, seed):
     return torch.linalg.qr(torch.randn(rows, columns, generator=g, dtype=torch.float64))[0]
 
 
-@pytest.mark.parametrize("side", [60, 515])  # one product, and strips of which the last is shorter
+@pytest.mark.parametrize("side", [60, 515])  # below and above the size from which Gram matrices are halved
 @pytest.mark.parametrize("spectrum_of", ["apart", "flat", "cluster", "few", "zero"])
 def test_leading_triplets_alone_equal_those_of_the_whole(side, spectrum_of):
     s = {
