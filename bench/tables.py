@@ -192,8 +192,8 @@ def percent(rate: float | None) -> float | None:
 
 
 def sweeps(rows: pa.Table, lines: Iterable[Line]) -> dict[str, dict[float, float]]:
-    """{line name: {scaling: mean validation accuracy over tasks and seeds}} of complete points of the coefficient
-    sweep.
+    """{line name: {scaling: mean validation accuracy over tasks and seeds}} of the coefficients that every seed looked
+    at on every task.
     """
     named = {key: line for line in lines for keys in line.keys.values() for key in keys}
     found: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from bench import stats, tables
+from bench.coefficients import COARSE, WHOLE
 from bench.disentanglement import disentanglement
 from bench.leaderboard import extras, subsets
 from bench.lines import Line, difference
@@ -284,7 +285,8 @@ def _command(lines: Lines, line: Line) -> str:
         return ""
     seeds = max(line.keys, default=0) + 1
     chosen = f"--methods {line.finetuning} --operators {line.operator} --seeds {seeds}"
-    return f"bench run --grid all --suite {lines.suite} {chosen}"
+    whole = line.protocol.startswith("validation:") and COARSE not in line.protocol
+    return f"bench run --grid all --suite {lines.suite} {chosen}" + (f" --sweep {WHOLE}" if whole else "")
 
 
 def _seconds(value: float | None) -> float | None:

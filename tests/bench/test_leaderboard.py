@@ -260,3 +260,17 @@ def test_sources_name_machine_and_commits_once():
     for place, record in enumerate(sample.records):
         record.provenance["commit"] = f"c{place % 2}"
     assert boards.build(*sample.tables())["sources"] == ["nowhere, cpu, bench 0.0, commits c0 c1"]
+
+
+def test_the_command_of_a_row_repeats_its_sweep():
+    for protocol, end in {
+        "validation:normalised": "--seeds 1 --sweep whole",
+        "validation:normalised:coarse-to-fine": "--seeds 1",
+        "fixed": "--seeds 1",
+    }.items():
+        sample = Synthetic(seeds=(0,), methods=("att",), operators=())
+        experts = [f"expert-att-{task}-0" for task in TASKS]
+        sample.addition("att", "ties", 0, experts, 0.8, protocol=protocol)
+        (board,) = boards.build(*sample.tables())["boards"]
+        (row,) = board["rows"]
+        assert row["command"] == f"bench run --grid all --suite toy --methods att --operators ties {end}"
