@@ -161,7 +161,8 @@ def _entry(lines: Lines, line: Line, estimate: stats.Estimate | None) -> Entry:
 
 def _negation(lines: Lines) -> list[Entry]:
     """One row per fine-tuning method: target accuracy, by which rows of one backbone are ranked, the lowest first, and
-    control accuracy, means over targets and seeds. Interval, group, difference and p are the target's.
+    control accuracy, means over targets and seeds. Interval, group, difference and p are the target's; the control's
+    interval is Wilson's over its images, which every target and seed shares.
     """
     pretrained = {line.backbone: line for line in lines.zeroshot}
     named = {(line.backbone, line.name): line for line in lines.negation}
@@ -174,9 +175,13 @@ def _negation(lines: Lines) -> list[Entry]:
         control = [c / n for seed in line.seeds for c, n in line.control[seed].values()]
         whole = line.complete and len(control) == len(line.tasks) * len(line.seeds)
         kept = list(zero.control.get(-1, {}).values()) if zero else []
+        images = next((n for seed in line.seeds for _, n in line.control[seed].values()), 0)
+        low, high = stats.wilson(float(np.mean(control)) * images, images) if whole else (None, None)
         entry |= {
             "target": tables.percent(line.accuracy),
             "control": tables.percent(float(np.mean(control))) if whole else None,
+            "control_low": tables.percent(low),
+            "control_high": tables.percent(high),
             "control_zero_shot": tables.percent(kept[0][0] / kept[0][1]) if kept else None,
             "target_zero_shot": tables.percent(zero.accuracy) if zero else None,
         }

@@ -20,7 +20,7 @@ VALUES = (
 
 NEGATION = (
     "rank", "group", "target", "low", "high", "difference", "difference_low", "difference_high", "p", "control",
-    "complete",
+    "control_low", "control_high", "complete",
 )  # fmt: skip
 BOLD = "Bold: the best row and all that cannot be told from it (paired test, Holm)."
 

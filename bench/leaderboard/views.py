@@ -88,6 +88,7 @@ def negation(rows: Sequence[Entry]) -> str:
                 "95 % interval": interval(row["low"], row["high"]),
                 "to first": number(row["difference"]),
                 "control accuracy": number(row["control"]),
+                "its 95 % interval": interval(row["control_low"], row["control_high"]),
                 "scaling": row["scaling"],
                 "tasks": row["complete"],
                 "seeds": len(row["seeds"]) or DASH,
@@ -102,7 +103,8 @@ def _negation_note(page: Page) -> str:
     return (
         f"Each task vector is subtracted; lower target accuracy is better while the control `{page['control']}` keeps "
         f"95 % of its zero-shot accuracy on validation. Zero-shot: target {number(first['target_zero_shot'])}, "
-        f"control {number(first['control_zero_shot'])}. Interval, group and difference are the target's."
+        f"control {number(first['control_zero_shot'])}. Interval, group and difference are the target's; "
+        "the control's interval is over its images."
     )
 
 

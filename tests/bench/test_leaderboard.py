@@ -112,7 +112,11 @@ def test_negation_rows_have_their_own_table(page):
     assert [len(v) for v in by_hand.values()] == [9, 9]
     found = next(row for row in page["negation"] if row["name"] == "att/negation")
     assert found["target"] == tables.percent(sum(by_hand[False]) / 9)
-    assert found["control"] == tables.percent(sum(by_hand[True]) / 9)
+    control = sum(by_hand[True]) / 9
+    assert found["control"] == tables.percent(control)
+    for bound in (found["control_low"] / 100, found["control_high"] / 100):  # Wilson: (p - b)^2 = z^2 b (1 - b) / n
+        assert (control - bound) ** 2 == pytest.approx(1.96**2 * bound * (1 - bound) / IMAGES["shapes"], rel=1e-2)
+    assert found["control_low"] < found["control"] < found["control_high"]
     targets = [row["target"] for row in page["negation"]]
     assert targets == sorted(targets)
     assert found["target_zero_shot"] == next(r for r in page["references"] if r["name"] == "zero-shot")["accuracy"]

@@ -34,7 +34,10 @@ def test_every_rendering_shows_the_interval_of_a_negation(page):
     assert shown.count(f'<td class="soft">{span}</td>') == 1
     assert f'<td data-value="{second["difference"]}">{second["difference"]:.2f}</td>' in shown
     numbers = latex.numbers(page)
-    for value in ("target", "low", "high", "control"):
+    control = f"[{first['control_low']:.2f}, {first['control_high']:.2f}]"
+    assert cells[8] == control
+    assert f'<td class="soft">{control}</td>' in shown
+    for value in ("target", "low", "high", "control", "control_low", "control_high"):
         assert f"\\@namedef{{bench@toy@{name}@{value}}}{{{first[value]:.2f}}}" in numbers
 
 
