@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import scipy.linalg
 import torch
-from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]
+from threadpoolctl import ThreadpoolController
 from torch import Tensor
 
 TOLERANCE = 1e-6  # 8 float32 epsilons; a product B @ A in float32 leaves null directions at about 1e-7
