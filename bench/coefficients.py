@@ -12,6 +12,8 @@ models too, for which the whole curve would cost nothing.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
+from bench.errors import BenchError
+
 Found = TypeVar("Found")
 WHOLE, COARSE = "whole", "coarse-to-fine"
 STRIDE = 4
@@ -38,6 +40,8 @@ def look(
             asked.update(new)
             found.update(ask(new, found))
 
+    if sweep not in (WHOLE, COARSE):
+        raise BenchError(f"sweep {sweep!r} is unknown here, known: {WHOLE}, {COARSE}; use the bench that wrote it")
     if sweep == WHOLE:
         at(range(len(points)))
     else:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.coefficients import COARSE, WHOLE, look, most
+from bench.errors import BenchError
 
 
 def swept(sweep: str, curve: Mapping[float, float]) -> tuple[float, list[Sequence[float]]]:
@@ -69,3 +70,8 @@ def test_an_ask_may_leave_out_what_cannot_win() -> None:
 
     found, asked = look(COARSE, map(float, range(9)), ask, lambda found: max(found))
     assert (found, asked) == ({0.0: 0.0, 4.0: 4.0, 8.0: 8.0}, (0.0, 4.0, 6.0, 7.0, 8.0))
+
+
+def test_a_sweep_of_another_bench_is_refused() -> None:
+    with pytest.raises(BenchError, match="sweep 'bisection' is unknown here, known: whole, coarse-to-fine"):
+        swept("bisection", {0.0: 1.0})
