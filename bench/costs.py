@@ -131,10 +131,10 @@ def seconds_of(cell: Cell, costs: Costs, catalogue: Catalogue) -> float | None:
         return costs.evaluate * 2 * cell.images * len(cell.coefficients) ** 2
     tasks = (cell.task, cell.control) if isinstance(cell, Negation) else [task for task, _ in cell.tasks]
     tangent = tangent or cell.kind == "posthoc"
-    points = (
-        len(cell.coefficients) if isinstance(cell, Negation) else coefficients.most(cell.sweep, len(cell.coefficients))
-    )
-    points = 0 if len(cell.coefficients) == 1 else 1 if tangent else points
+    looked = len(cell.coefficients)
+    if isinstance(cell, Addition):
+        looked = coefficients.most(cell.sweep, looked)
+    points = 0 if len(cell.coefficients) == 1 else 1 if tangent else looked
     image = costs.derivative if tangent else costs.evaluate
     return image * sum(points * _rows(task, "validation") + _rows(task, "test") for task in tasks)
 

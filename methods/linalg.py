@@ -9,7 +9,7 @@ Where few leading directions are wanted, LAPACK's bisection and inverse iteratio
 find them on a CPU without the others: 64 of 512 take half the time of all. The solvers agree to rounding, not in bits.
 """
 
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from typing import NamedTuple
 
 import scipy.linalg
@@ -20,7 +20,7 @@ from torch import Tensor
 TOLERANCE = 1e-6  # 8 float32 epsilons; a product B @ A in float32 leaves null directions at about 1e-7
 PART = 5  # up to a fifth of the eigenvectors are found faster alone than with all others
 HALVED = 512  # Gram matrices of this size and more are made by half
-_BLAS = ThreadpoolController()  # NumPy's and SciPy's, which would otherwise take all cores whatever torch was told
+_BLAS = ThreadpoolController()  # NumPy's and SciPy's
 
 
 class Svd(NamedTuple):
@@ -54,12 +54,17 @@ class Spectrum(NamedTuple):
     s: Tensor
 
 
+def _threads() -> AbstractContextManager[object]:
+    """NumPy and SciPy with as many threads as torch was given; by themselves they take all cores."""
+    return _BLAS.limit(limits=torch.get_num_threads(), user_api="blas")
+
+
 def _gram(wide: Tensor) -> Tensor:
     """wide @ wide.T."""
     if len(wide) < HALVED or wide.device.type != "cpu":
         return wide @ wide.T
     rows = wide.numpy()
-    with _BLAS.limit(limits=torch.get_num_threads(), user_api="blas"):
+    with _threads():
         return torch.from_numpy(rows @ rows.T)  # NumPy knows a product with itself, which is half the operations
 
 
@@ -67,7 +72,7 @@ def _eigh(gram: Tensor, rank: int | None) -> tuple[Tensor, Tensor]:
     """Eigenvalues, ascending, and eigenvectors of a symmetric matrix: the `rank` largest, or all."""
     side = len(gram)
     if rank and PART * rank <= side and gram.device.type == "cpu":
-        with _BLAS.limit(limits=torch.get_num_threads(), user_api="blas"), suppress(scipy.linalg.LinAlgError):
+        with _threads(), suppress(scipy.linalg.LinAlgError):
             values, basis = scipy.linalg.eigh(gram.numpy(), subset_by_index=(side - rank, side - 1), check_finite=False)
             if len(values) == rank:  # bisection loses count where all eigenvalues are equal to rounding
                 return torch.from_numpy(values), torch.from_numpy(basis)
