@@ -29,11 +29,11 @@ from torch import Tensor
 from torch.func import functional_call, jvp
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench import suites
-from bench.backbone import Backbone
-from bench.evaluate import Evaluator, Scaled, predict
-from bench.images import Images
+from bench.cards import suites
 from bench.kinds.disentangle import predictions
+from bench.pixels.images import Images
+from bench.work.backbone import Backbone
+from bench.work.evaluate import Evaluator, Scaled, predict
 from benchmarks import _machine as machine
 from methods.tower.reference import forward_mode
 from methods.vectors import TaskVector, generator
