@@ -202,9 +202,11 @@ def held(stage):
     print(stage, *(int(lines[k].split()[0]) // 1024 for k in ("RssAnon", "RssFile")), sep="\\t")
 import torch
 held("import torch")
-from bench import backbone, cards, images
+from bench.cards import datasets
+from bench.pixels import images
+from bench.work import backbone
 import numpy as np
-cards_ = [cards.load("digits")]
+cards_ = [datasets.load("digits")]
 held("import bench")
 base = backbone.load("mini", cards_)
 held("backbone mini, text tower dropped")

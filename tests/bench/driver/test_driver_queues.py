@@ -68,9 +68,9 @@ def test_common_is_the_code_the_versions_and_the_store(tmp_path):
 
 def test_the_code_of_two_checkouts_differs_by_one_byte(tmp_path, monkeypatch):
     for name in ("one", "two"):
-        (tmp_path / name / "bench").mkdir(parents=True)
-        (tmp_path / name / "bench" / "versions.py").write_text(name)
-        monkeypatch.setattr(versions, "__file__", str(tmp_path / name / "bench" / "versions.py"))
+        (tmp_path / name / "bench" / "ground").mkdir(parents=True)
+        (tmp_path / name / "bench" / "ground" / "versions.py").write_text(name)
+        monkeypatch.setattr(versions, "__file__", str(tmp_path / name / "bench" / "ground" / "versions.py"))
         versions.code.cache_clear()
         (tmp_path / name / "said").write_text(versions.code())
     versions.code.cache_clear()

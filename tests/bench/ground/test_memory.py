@@ -19,7 +19,7 @@ def capped(code: str) -> str:
 
 def test_a_capped_process_is_refused_more_and_lives():
     found = capped(
-        "from bench import memory\nmemory.cap(0.5)\nheld = []\n"
+        "from bench.ground import memory\nmemory.cap(0.5)\nheld = []\n"
         "try:\n    while len(held) < 100: held.append(bytearray(2**25))\n"
         "except MemoryError as error: count = len(held); del held; print(memory.exhausted(error), count)"
     )

@@ -213,7 +213,7 @@ def test_an_incomplete_row_is_not_compared():
 def test_reading_and_comparing_need_neither_torch_nor_a_plotting_library(tmp_path):
     results.write(tmp_path / "toy", *crafted().tables())
     code = (
-        "import sys; from bench import compare, results\n"
+        "import sys; from bench.store import results; from bench.tables import compare\n"
         f"compare.compare(*results.load({str(tmp_path / 'toy')!r}), 'att/ties', 'nonlinear/ties')\n"
         "print(sorted({'torch', 'ray', 'matplotlib', 'open_clip'} & set(sys.modules)))"
     )
