@@ -4,8 +4,9 @@
 
 SOURCE is a store, or leaderboards, with whole sweeps (`bench run --sweep whole`). Every merge's stored curve is swept
 again by `bench.work.coefficients.search`. `same`: the share that chooses the same coefficient. `lost_mean` and
-`lost_most`: by how many points of mean normalised validation accuracy the choice is worse. `looked`: the share of coefficients that
-were looked at, without 0, where the pretrained model's answers are known. `worst`: the merges that lose most.
+`lost_most`: by how many points of mean normalised validation accuracy the choice is worse. `looked`: the share of
+coefficients that were looked at, without 0, where the pretrained model's answers are known. `worst`: the merges that
+lose most.
 """
 
 import argparse

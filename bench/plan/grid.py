@@ -11,7 +11,6 @@ from bench.ground import names
 from bench.kinds import KINDS, expert, zero_shot
 from bench.kinds import imported as published
 from bench.kinds.base import Cell, Expert
-from bench.kinds.imported import Imported
 from bench.kinds.protocol import Setting
 from bench.registry.catalogue import Catalogue
 from bench.work.coefficients import COARSE, WHOLE
@@ -105,7 +104,7 @@ def plan(
     operators: Iterable[str] = (),
     backbones: Iterable[str] = (),
     subsets: int | None = None,
-    imported: Iterable[Imported] = (),
+    imported: Iterable[Expert] = (),
 ) -> list[Cell]:
     """Every cell of the grid, each once, in an order in which all needs come first.
 
@@ -121,20 +120,11 @@ def plan(
         raise BenchError(
             f"grid wants {chosen.tasks} tasks, suite {suite.name} has {len(suite.tasks)}; choose another suite"
         )
-    tasks = suite.tasks[: chosen.tasks]
+    tasks, recipe, stored = suite.tasks[: chosen.tasks], dict(chosen.recipe), tuple(imported)
+    sizes = chosen.subsets if subsets is None else subsets
     cells: list[Cell] = []
     for backbone in map(suites.backbone, backbones or suite.backbones):
-        setting = Setting(
-            suite,
-            backbone,
-            catalogue,
-            tasks,
-            dict(chosen.recipe),
-            merges,
-            chosen.sweep,
-            chosen.subsets if subsets is None else subsets,
-            tuple(imported),
-        )
+        setting = Setting(suite, backbone, catalogue, tasks, recipe, merges, chosen.sweep, sizes, stored)
         cells += zero_shot.plan(setting)
         for seed in seeds:
             for name in methods:
