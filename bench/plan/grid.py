@@ -8,7 +8,7 @@ from bench.cards import suites
 from bench.cards.suites import Suite
 from bench.errors import BenchError, UnknownName
 from bench.ground import names
-from bench.kinds import KINDS, expert, zero_shot
+from bench.kinds import EXPERIMENTS, KINDS, expert, zero_shot
 from bench.kinds import imported as published
 from bench.kinds.base import Cell, Expert
 from bench.kinds.protocol import Setting
@@ -68,8 +68,6 @@ GRIDS = {
         experiments=("addition", "negation", "geometry"),
         sweep=WHOLE,  # as the published figures were chosen
     ),
-    "negation": Grid("subtract every task vector, keep the control", experiments=("negation",)),
-    "geometry": Grid("norms, angles, spectra and overlaps of the task vectors", experiments=("geometry",)),
     "subsets": Grid(
         "accuracy against the number of merged tasks", operators=("task_arithmetic", "iso_c"), experiments=("subsets",)
     ),
@@ -85,6 +83,10 @@ GRIDS = {
         experiments=("strength",),
     ),
 }
+GRIDS |= {
+    e: Grid((KINDS[e].cell.__doc__ or e).partition("\n")[0], experiments=(e,)) for e in EXPERIMENTS if e not in GRIDS
+}
+"""An experiment is a grid too, of the usual fine-tuning methods and operators where nothing else is said above."""
 
 
 def grid(name: str) -> Grid:
