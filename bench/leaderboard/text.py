@@ -69,11 +69,12 @@ def sections(pages: Sequence[Mapping[str, Any]], folder: str) -> dict[str, str]:
     `<!-- NAME:begin -->` and `<!-- NAME:end -->` enclose a section.
     """
     if not pages:
-        return dict.fromkeys(("leaderboard", "effects", "extremes"), "No results yet.")
+        return dict.fromkeys(("leaderboard", "best", "effects", "extremes"), "No results yet.")
     effects = [(page["suite"], effect) for page in pages for effect in page["effects"]]
     nothing = "No regulariser has been measured yet."
     return {
         "leaderboard": "\n\n".join(block for page in pages for block in _short(page, folder)),
+        "best": "\n\n".join(best(page["boards"]) for page in pages),
         "effects": "\n\n".join(b for suite, e in effects for b in (_counted(e, folder, suite), effect_counts(e)))
         or nothing,
         "extremes": "\n\n".join(b for _, e in effects for b in (_effect_note(e), effect_extremes(e))) or nothing,
@@ -101,9 +102,9 @@ def _short(page: Mapping[str, Any], folder: str) -> list[str]:
     """One board of a suite in few rows and columns, the two ends of the scale, and where everything is."""
     boards = sorted(page["boards"], key=lambda board: board["board"] != USUAL)
     ranked = [row for row in boards[0]["rows"] if row["rank"]] if boards else []
-    names = [f"{board['title']} ({_count(board['rows'])} rows)" for board in boards]
+    rows = ", ".join(f"{board['title']} {_count(board['rows'])}" for board in boards)
     links = (
-        f"All boards ({', '.join(names)}): [tables]({folder}/README.md), [one page to open from disk]"
+        f"All boards (rows: {rows}): [tables]({folder}/README.md), [one page to open from disk]"
         f"({folder}/{page['suite']}/index.html), [CSV]({folder}/{page['suite']}/table.csv)."
     )
     if not ranked:
@@ -123,6 +124,23 @@ def _short(page: Mapping[str, Any], folder: str) -> list[str]:
     )
     count = f"the first {len(ranked[:SHORT])} of {_count(boards[0]['rows'])} rows"
     return [f"**{page['suite']}, {boards[0]['title']}**, {count}:", table, _ends(page["references"]) + links]
+
+
+def best(boards: Sequence[Mapping[str, Any]]) -> str:
+    """Fine-tuning methods by boards: the operator of the most accurate row, and its accuracy."""
+    first: dict[str, dict[str, str]] = {}
+    for board in boards:
+        for row in board["rows"]:  # ranked ones come first, the most accurate one before the others
+            if row["rank"]:
+                said = f"`{row['name'].partition('/')[2]}` {number(row['accuracy'])}"
+                first.setdefault(row["finetuning"], {}).setdefault(board["title"], said)
+    titles = [board["title"] for board in boards]
+    return markdown(
+        [
+            {"fine-tuning": f"`{method}`", **{title: first[method].get(title, DASH) for title in titles}}
+            for method in sorted(first)
+        ]
+    )
 
 
 def _count(rows: Sequence[Entry]) -> int:

@@ -127,6 +127,12 @@ def test_the_short_board_counts_the_effect_map_of_the_page(built):
         clear = sum(cell["significant"] for cell in cells)
         total, better, worse, unclear = map(int, numbers)
         assert (total, better + worse, unclear) == (len(cells), clear, len(cells) - clear)
+    (board,) = page["boards"]
+    for method in {row["finetuning"] for row in board["rows"]}:
+        top = max((r for r in board["rows"] if r["finetuning"] == method), key=lambda row: row["accuracy"])
+        assert re.search(
+            rf"^\| `{re.escape(method)}` +\| `{top['operator']}` {top['accuracy']:.2f} ", found["best"], re.M
+        )
     references = {row["name"]: row["accuracy"] for row in page["references"]}
     assert f"fine-tuning reaches {references['zero-shot']:.2f} %" in found["leaderboard"]
     assert f"not merged, reaches {references['nonlinear/expert']:.2f} %" in found["leaderboard"]
