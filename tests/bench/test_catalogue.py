@@ -15,7 +15,9 @@ ROOT = Path(__file__).parent.parent.parent
 
 def example() -> str:
     """The operator that README and docs/extending.md show."""
-    found = [re.search(r"```python\n(.*?)```", (ROOT / p).read_text(), re.S) for p in ("README.md", "docs/extending.md")]
+    found = [
+        re.search(r"```python\n(.*?)```", (ROOT / p).read_text(), re.S) for p in ("README.md", "docs/extending.md")
+    ]
     assert found[0] is not None
     assert found[1] is not None
     assert found[0][1] == found[1][1]
