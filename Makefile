@@ -12,10 +12,10 @@ test: setup ## everything that is quick
 	@$(RUN) $(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-slow: setup ## a browser, Ray, the paper's grid in miniature, simulations
-	@$(RUN) $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "slow and not gpu" --ignore tests/bench/test_faults.py
+	@$(RUN) $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "slow and not gpu" --ignore tests/bench/driver/test_faults.py
 
 test-faults: setup ## twenty kills on a two-node Ray cluster; wants a quiet machine
-	@$(RUN) $(BIN)/python -m pytest -q -s -m slow tests/bench/test_faults.py
+	@$(RUN) $(BIN)/python -m pytest -q -s -m slow tests/bench/driver/test_faults.py
 
 setup: .venv/.installed
 
@@ -29,10 +29,10 @@ bench: setup ## speed and memory against references, ratios in one run
 	@$(RUN) $(BIN)/python -m benchmarks
 
 catalogue: setup ## rewrite bench/assets/catalogue.json from the registries
-	@$(BIN)/python -m bench.registry
+	@$(BIN)/python -m bench.registry.live
 
 pretrain: setup ## repeat the pre-training of the shipped backbone (about an hour on one core)
-	@$(RUN) $(BIN)/python -m bench.mini8.pretrain
+	@$(RUN) $(BIN)/python -m bench.pixels.mini8.pretrain
 
 clean:
 	rm -rf .venv store build dist *.egg-info

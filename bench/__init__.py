@@ -2,7 +2,9 @@
 
 import os
 
-__version__ = "0.1.0"
+from bench.ground import versions
+
+__version__ = versions.BENCH
 
 os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 # Read by torch at its first tensor: large ones get pages of 2 MiB where the kernel has them (Linux). Without it, the

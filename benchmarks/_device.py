@@ -14,12 +14,12 @@ import torch.nn.functional as F
 from open_clip.transformer import VisionTransformer
 from torch import Tensor
 
-from bench.backbone import Backbone
-from bench.evaluate import Evaluator
-from bench.finetune import train
-from bench.images import Images
-from bench.recipes import Recipe
-from bench.suites import BackboneCard
+from bench.cards.recipes import Recipe
+from bench.cards.suites import BackboneCard
+from bench.pixels.images import Images
+from bench.work.backbone import Backbone
+from bench.work.evaluate import Evaluator
+from bench.work.finetune import train
 from benchmarks import _field as field
 from benchmarks import _machine as machine
 from benchmarks.images import cached

@@ -12,7 +12,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
-from bench.suites import BackboneCard
+from bench.cards.suites import BackboneCard
 
 PREFETCH = 2
 """Batches that every worker has ready."""

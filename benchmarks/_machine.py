@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.versions import commit
+from bench.ground.versions import commit
 
 RESULTS = Path(__file__).parent / "results"
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from bench import cards
-from bench.cells import Cell
-from bench.records import Record, pack_bits
-from bench.schedule import Outcome
-from bench.store import Store
+from bench.cards import datasets
+from bench.kinds.cells import Cell
+from bench.kinds.protocol import Outcome
+from bench.store.records import Record, pack_bits
+from bench.store.store import Store
 
 PROVENANCE = {"host": "nowhere", "pid": 0, "seconds": 0.0, "cpu_seconds": 0.0, "device": "none", "commit": "",
               "machine": "", "python": "", "torch": "", "bench": "", "peak_rss_mb": 0.0, "finished_at": 0}  # fmt: skip
@@ -40,7 +40,7 @@ def _rows(cell: Any, draw: np.random.Generator) -> list[dict[str, Any]]:
     }  # fmt: skip
 
     def row(task: str, split: str, **own: Any) -> dict[str, Any]:
-        right = draw.random(cards.load(task).splits[split].rows) < draw.uniform(0.3, 0.9)  # type: ignore[index]
+        right = draw.random(datasets.load(task).splits[split].rows) < draw.uniform(0.3, 0.9)  # type: ignore[index]
         bits = pack_bits(right) if split == "test" else b""
         return {**usual, "tasks": task, **own, "task": task, "split": split, "correct": int(right.sum()),
                 "total": len(right), "bits": bits}  # fmt: skip

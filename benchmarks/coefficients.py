@@ -3,8 +3,8 @@
     python -m benchmarks.coefficients SOURCE [--suite mini8]         seconds, no model; prints JSON
 
 SOURCE is a store, or leaderboards, with whole sweeps (`bench run --sweep whole`). Every merge's stored curve is swept
-again by `bench.coefficients.look`. `same`: the share that chooses the same coefficient. `lost_mean`, `lost_most`: by
-how many points of mean normalised validation accuracy the choice is worse. `looked`: the share of coefficients that
+again by `bench.work.coefficients.look`. `same`: the share that chooses the same coefficient. `lost_mean`, `lost_most`:
+by how many points of mean normalised validation accuracy the choice is worse. `looked`: the share of coefficients that
 were looked at, without 0, where the pretrained model's answers are known. `worst`: the merges that lose most.
 """
 
@@ -17,11 +17,11 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from bench import results
-from bench.cells import Addition, from_identity
-from bench.coefficients import COARSE, WHOLE, look
 from bench.errors import BenchError
-from bench.metrics import accuracy, best_scaling, normalised_accuracy
+from bench.ground.metrics import accuracy, best_scaling, normalised_accuracy
+from bench.kinds.cells import Addition, from_identity
+from bench.store import results
+from bench.work.coefficients import COARSE, WHOLE, look
 
 Curve = dict[float, dict[str, float]]
 """{coefficient: {task: validation accuracy}}"""

@@ -5,11 +5,11 @@
 Under 8 minutes on one GPU without `--compile`; exit code 2 without a GPU. A ViT-B-32 tower with random weights: neither
 weights nor pixels change a matrix product's time. The reference is the field's (`benchmarks/_field.py`): PIL workers
 and open_clip's transform for every image in every pass, open_clip's module in float32, AdamW, and one model loaded from
-disk for every coefficient. Ours is `bench.finetune.train` and `bench.evaluate` on the decoded uint8 images of the same
-files, resident on the device as in `bench run`, with its deterministic kernels unless `--no-deterministic`; the
-reference always has torch's defaults. Steps are differences of two runs of the real loop, which leaves out what happens
-once. Floors are counted operations at the measured peak of a large product in the same precision. `--compile` adds rows
-in which `methods.tower.vit.features` goes through torch.compile, without and with CUDA graphs.
+disk for every coefficient. Ours is `bench.work.finetune.train` and `bench.work.evaluate` on the decoded uint8 images of
+the same files, resident on the device as in `bench run`, with its deterministic kernels unless `--no-deterministic`;
+the reference always has torch's defaults. Steps are differences of two runs of the real loop, which leaves out what
+happens once. Floors are counted operations at the measured peak of a large product in the same precision. `--compile`
+adds rows in which `methods.tower.vit.features` goes through torch.compile, without and with CUDA graphs.
 """
 
 import argparse
@@ -28,8 +28,8 @@ from open_clip.transformer import QuickGELU, VisionTransformer
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.evaluate import Evaluator, predict
-from bench.suites import backbone
+from bench.cards.suites import backbone
+from bench.work.evaluate import Evaluator, predict
 from benchmarks import _field as field
 from benchmarks import _machine as machine
 from benchmarks._device import RESIDENT, WAYS, Bench, a_step, ours, peak, prepare

@@ -23,14 +23,17 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from bench import driver, grid, results, suites
-from bench.catalogue import load
-from bench.cells import Cell
-from bench.driver import Workers
-from bench.progress import Progress
-from bench.schedule import Schedule
-from bench.store import Store
-from bench.versions import commit
+from bench.cards import suites
+from bench.driver import execute
+from bench.driver.base import Workers
+from bench.driver.progress import Progress
+from bench.ground.versions import commit
+from bench.kinds.cells import Cell
+from bench.plan import grid
+from bench.plan.schedule import Schedule
+from bench.registry.catalogue import load
+from bench.store import results
+from bench.store.store import Store
 from benchmarks._noop import Noop
 
 HERE = Path(__file__).parent
@@ -98,7 +101,7 @@ class Clock(Progress):
 def _driven(cells: list[Cell], store: str, session: Callable[[], Any], *, local: bool) -> dict[str, Any]:
     state = Schedule(cells)
     clock = Clock(state, quiet=True)
-    driver.run(state, Store(store), session, progress=clock, workers=Workers(), local=local)
+    execute.run(state, Store(store), session, progress=clock, workers=Workers(), local=local)
     if len(state.done) != len(cells):
         raise SystemExit(f"{len(state.done)} of {len(cells)} cells done")
     first, last = clock.settled

@@ -22,8 +22,8 @@ from open_clip.transform import image_transform
 from PIL import Image
 from torch import Tensor
 
-from bench.images import normalise
-from bench.sources import decode
+from bench.pixels.images import normalise
+from bench.pixels.sources import decode
 from benchmarks import _machine as machine
 
 KINDS = (("png", 64, 64), ("jpeg", 256, 256), ("jpeg", 500, 375), ("jpeg", 1024, 768))

@@ -23,9 +23,9 @@ from torch import Tensor
 from torch.func import functional_call, jvp
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench.finetune import Trainer
-from bench.recipes import Recipe
-from bench.versions import commit
+from bench.cards.recipes import Recipe
+from bench.ground.versions import commit
+from bench.work.finetune import Trainer
 from benchmarks import _machine as machine
 from methods.factors import Factors
 from methods.finetuning import FINETUNING

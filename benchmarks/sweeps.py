@@ -29,11 +29,11 @@ from torch import Tensor
 from torch.func import functional_call, jvp
 from torch.utils.flop_counter import FlopCounterMode
 
-from bench import suites
-from bench.backbone import Backbone
-from bench.evaluate import Evaluator, Scaled, predict
-from bench.images import Images
+from bench.cards import suites
 from bench.kinds.disentangle import predictions
+from bench.pixels.images import Images
+from bench.work.backbone import Backbone
+from bench.work.evaluate import Evaluator, Scaled, predict
 from benchmarks import _machine as machine
 from methods.tower.reference import forward_mode
 from methods.vectors import TaskVector, generator
@@ -202,9 +202,11 @@ def held(stage):
     print(stage, *(int(lines[k].split()[0]) // 1024 for k in ("RssAnon", "RssFile")), sep="\\t")
 import torch
 held("import torch")
-from bench import backbone, cards, images
+from bench.cards import datasets
+from bench.pixels import images
+from bench.work import backbone
 import numpy as np
-cards_ = [cards.load("digits")]
+cards_ = [datasets.load("digits")]
 held("import bench")
 base = backbone.load("mini", cards_)
 held("backbone mini, text tower dropped")

@@ -18,7 +18,7 @@ from methods.vectors import TaskVector, Vectors, check, result_dtype, upcast
 Board = Literal["data-free", "calibration", "unlabelled-test", "task-id"]
 Cost = Literal["elementwise", "global", "spectral", "iterative"]
 Need = Literal["factors", "grams", "grams_of", "fisher", "entropy"]
-"""Inputs beside task vectors that the harness knows how to supply; `bench/supply.py` says what each is."""
+"""Inputs beside task vectors that the harness knows how to supply; `bench/work/inputs.py` says what each is."""
 
 
 def steps(last: float, step: float) -> tuple[float, ...]:
@@ -58,7 +58,7 @@ class Operator:
     cached: bool = False  # the function takes `cache: SvdCache | None`
     non_matrices: str = "treated like every other parameter"
     minimum_tasks: int = 1
-    unlawful: Mapping[str, str] = field(default_factory=dict)  # law of bench/contract.py -> why it does not hold
+    unlawful: Mapping[str, str] = field(default_factory=dict)  # law of bench/checks/laws.py -> why it does not hold
     version: int = 1  # raised when the numbers an operator returns change
 
     @property

@@ -1,137 +1,139 @@
-"""Imports go down only, and every big library has one home."""
+"""The rooms of `bench/` stand on floors: imports go down only, no room has a circle, every big library has one home."""
 
 import ast
 import subprocess
 import sys
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ORDER = [
-    {"errors", "documents", "kept", "scratch"},
-    {
-        "recipes",
-        "augment",
-        "runtime",
-        "versions",
-        "memory",
-        "records",
-        "parts",
-        "folder",
-        "cards",
-        "cells",
-        "metrics",
-        "weights",
-        "tensorfile",
-        "suites",
-        "catalogue",
-        "declaration",
-        "coefficients",
-    },
-    {"store", "bibliography"},
-    {
-        "results",
-        "grid",
-        "experiments",
-        "sensitivity",
-        "disentanglement",
-        "schedule",
-        "images",
-        "preflight",
-        "costs",
-        "sources",
-        "mini8",
-        "stats",
-        "backbone",
-        "checkpoints",
-        "contract",
-        "merge_files",
-        "geometry",
-    },
-    {"finetune", "merge", "evaluate", "supply", "lines", "resume", "tables", "registry", "search"},
-    {"pruning"},
-    {"kinds", "compare", "leaderboard"},
-    {"run"},
-    {"progress", "doctor", "slurm", "exchange", "calibrate", "verify", "garbage", "heartbeat"},
-    {"driver"},
-    {"cli"},
-]
+FLOORS = (
+    "errors",
+    "ground",
+    "cards",
+    "store",
+    "pixels",
+    "registry",
+    "work",
+    "kinds",
+    "plan",
+    "tables",
+    "leaderboard",
+    "driver",
+    "exchange",
+    "checks",
+    "cli",
+    "",  # the face, `bench/__init__.py`, and `__main__`
+)
+"""From the ground up. One room a floor, so an import between two rooms always has one direction."""
+
 HOMES = {
-    "open_clip": {"bench.backbone", "bench.mini8"},
-    "ray": {"bench.driver", "bench.doctor"},
+    "open_clip": {"bench.work.backbone", "bench.pixels.mini8"},
+    "ray": {"bench.driver", "bench.checks.doctor"},
     "matplotlib": set(),
     "sklearn": set(),
 }
-LAZY = {"registry"}
-"""Modules that a lower one may import inside a function: plug-ins bring torch only when there are any."""
+"""Where a library may be imported; with an empty set, anywhere but at the top of a module."""
 
 
-def modules() -> dict[str, Path]:
-    found = {
-        ".".join(p.relative_to(ROOT).with_suffix("").parts): p
-        for top in ("bench", "methods")
-        for p in (ROOT / top).rglob("*.py")
-    }
-    assert len(found) > 40
-    return found
+def modules(root: Path = ROOT, tops: Iterable[str] = ("bench", "methods")) -> dict[str, Path]:
+    """Every module of the two packages by its dotted name; a package by the name of its folder."""
+    paths = [p for top in tops for p in (root / top).rglob("*.py")]
+    named = {".".join(p.relative_to(root).with_suffix("").parts): p for p in paths}
+    return {name.removesuffix(".__init__"): path for name, path in named.items()}
 
 
-def imports(path: Path, *, top_level_only: bool) -> set[str]:
+def imports(path: Path, *, top_level_only: bool = False) -> set[str]:
+    """Everything that a file imports, inside functions and under TYPE_CHECKING too unless `top_level_only`."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    typing_only = {
-        n
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test)
-        for n in ast.walk(node)
-    }
-    nodes = tree.body if top_level_only else list(ast.walk(tree))
-    found: set[str] = set()
-    for node in nodes:
-        if node in typing_only:
-            continue
+    names: set[str] = set()
+    for node in tree.body if top_level_only else ast.walk(tree):
         if isinstance(node, ast.Import):
-            found |= {a.name for a in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            found |= {node.module or ""} | {f"{node.module}.{a.name}" for a in node.names}
-    return found
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
 
 
-def unit(module: str) -> str:
+def arrows(known: Mapping[str, Path]) -> dict[str, set[str]]:
+    """Module -> the modules of ours that it imports."""
+
+    def module_of(name: str) -> str:
+        while name and name not in known:
+            name = name.rpartition(".")[0]
+        return name
+
+    return {name: {m for used in imports(path) if (m := module_of(used))} - {name} for name, path in known.items()}
+
+
+def room(module: str) -> str:
     parts = module.split(".")
-    return parts[1] if len(parts) > 1 and parts[0] == "bench" else ""
+    return parts[1] if len(parts) > 1 and parts[1] != "__main__" else ""
 
 
-def rank(name: str) -> int | None:
-    return next((i for i, level in enumerate(ORDER) if name in level), None)
+def upwards(graph: Mapping[str, set[str]]) -> list[str]:
+    """Every import of `bench` that goes up."""
+    floor = {name: place for place, name in enumerate(FLOORS)}
+    return [
+        f"{module} imports {used}"
+        for module, uses in graph.items()
+        for used in sorted(uses)
+        if module.split(".")[0] == used.split(".")[0] == "bench" and floor[room(used)] > floor[room(module)]
+    ]
 
 
-def test_every_unit_has_a_place_in_the_order() -> None:
-    units = {unit(m) for m in modules() if m.startswith("bench.")} - {"__init__", "__main__"}
-    assert {u for u in units if rank(u) is None} == set()
+def circles(graph: Mapping[str, set[str]]) -> list[str]:
+    """The modules that are left when those that import nothing (more) are taken away, again and again."""
+    left = {module: set(uses) for module, uses in graph.items()}
+    while free := {module for module, uses in left.items() if not uses & left.keys()}:
+        left = {module: uses for module, uses in left.items() if module not in free}
+    return sorted(left)
+
+
+def test_every_room_has_a_floor() -> None:
+    assert len(modules()) > 150
+    assert {room(m) for m in modules() if m.startswith("bench")} == set(FLOORS)
 
 
 def test_imports_go_down_only() -> None:
-    wrong = []
-    for module, path in modules().items():
-        mine = rank(unit(module))
-        if mine is None:
-            continue
-        for used in imports(path, top_level_only=False):
-            theirs = rank(unit(used))
-            if theirs is not None and unit(used) != unit(module) and theirs > mine and unit(used) not in LAZY:
-                wrong.append(f"{module} imports {used}")
-    assert wrong == []
+    assert upwards(arrows(modules())) == []
+
+
+def test_no_module_is_in_a_circle() -> None:
+    """Neither between rooms nor inside one, lazy and typing-only imports included."""
+    assert circles(arrows(modules())) == []
+
+
+PLANTED = {
+    "lazy, up": ("bench/ground/lru.py", "def late():\n    from bench.cli import app\n"),
+    "typing, up": ("bench/plan/grid.py", "if TYPE_CHECKING:\n    from bench.driver import execute\n"),
+    "circle in a room": ("bench/pixels/images.py", "from bench.pixels import augment\n"),
+    "circle in a folder of a room": ("bench/pixels/sources/labels.py", "from bench.pixels.sources import check\n"),
+}
+
+
+@pytest.mark.parametrize("what", PLANTED)
+def test_a_planted_fault_is_found(what: str, tmp_path: Path) -> None:
+    path, text = PLANTED[what]
+    for source in modules(ROOT).values():
+        copy = tmp_path / source.relative_to(ROOT)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(source.read_text(encoding="utf-8"), encoding="utf-8")
+    if what == "circle in a room":
+        (tmp_path / "bench/pixels/augment.py").write_text("from bench.pixels import images\n", encoding="utf-8")
+    with (tmp_path / path).open("a", encoding="utf-8") as file:
+        file.write(text)
+    graph = arrows(modules(tmp_path))
+    assert (circles if "circle" in what else upwards)(graph)
 
 
 def test_methods_never_import_bench_or_files_or_clocks() -> None:
     banned = ("bench", "pathlib", "os", "time", "random", "logging", "open_clip")
     wrong = [
-        f"{m}: {i}"
-        for m, p in modules().items()
-        if m.startswith("methods")
-        for i in imports(p, top_level_only=False)
-        if i.split(".")[0] in banned
+        f"{m}: {i}" for m, p in modules(tops=("methods",)).items() for i in imports(p) if i.split(".")[0] in banned
     ]
     assert wrong == []
 
@@ -139,7 +141,7 @@ def test_methods_never_import_bench_or_files_or_clocks() -> None:
 @pytest.mark.parametrize(("library", "homes"), HOMES.items())
 def test_each_big_library_has_one_home(library: str, homes: set[str]) -> None:
     users = {
-        m for m, p in modules().items() if any(i.split(".")[0] == library for i in imports(p, top_level_only=not homes))
+        m for m, p in modules().items() if library in {i.split(".")[0] for i in imports(p, top_level_only=not homes)}
     }
     assert {m for m in users if not any(m == h or m.startswith(h + ".") for h in homes)} == set()
 
@@ -148,10 +150,11 @@ def test_no_folder_shadows_hugging_face_datasets() -> None:
     assert not list((ROOT / "datasets").glob("*.py"))
 
 
+READING = ("plan.grid", "registry.catalogue", "tables.collect", "tables.compare", "plan.schedule", "kinds.protocol")
+
+
 def test_reading_verbs_import_neither_torch_nor_ray() -> None:
-    code = (
-        "import sys, bench.grid, bench.catalogue, bench.tables, bench.compare, bench.schedule; "
-        "print([m for m in ('torch', 'ray', 'open_clip') if m in sys.modules])"
-    )
+    names = ", ".join(f"bench.{m}" for m in READING)
+    code = f"import sys, {names}; print({{'torch', 'ray', 'open_clip'}} & {{*sys.modules}})"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    assert out.stdout.strip() == "[]"
+    assert out.stdout.strip() == "set()"

@@ -14,10 +14,10 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from bench import __version__
-from bench.cli import calibrate, cluster, data, exchange, files, integrity, look, progress, results, run, search
+from bench.cli import calibrate, cluster, data, exchange, files, integrity, listing, progress, results, run, search
 from bench.cli.options import ANSWER, ASKED
 from bench.errors import BenchError, shown, told
+from bench.ground.versions import BENCH
 
 DONE, USAGE, BUG, INTERRUPTED = 0, 2, 70, 130
 
@@ -28,13 +28,13 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for group in (run, progress, search, look, results, integrity, data, files, exchange, calibrate, cluster):
+for group in (run, progress, search, listing, results, integrity, data, files, exchange, calibrate, cluster):
     group.register(app)
 
 
 def _version(asked: bool) -> None:
     if asked:
-        print(f"bench {__version__}")
+        print(f"bench {BENCH}")
         raise typer.Exit
 
 

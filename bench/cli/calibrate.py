@@ -18,8 +18,8 @@ from bench.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from bench.catalogue import Catalogue
-    from bench.cells import Cell
+    from bench.kinds.cells import Cell
+    from bench.registry.catalogue import Catalogue
 
 
 def register(app: typer.Typer) -> None:
@@ -47,10 +47,11 @@ def calibrate(
     """
     from dataclasses import asdict
 
-    from bench import calibrate as measuring
-    from bench import costs, recipes
-    from bench import runtime as running
-    from bench.grid import EIGHT
+    from bench.cards import recipes
+    from bench.checks import calibrate as measuring
+    from bench.plan import costs
+    from bench.plan.grid import EIGHT
+    from bench.work import runtime as running
 
     asked = names(methods) or EIGHT
     found = measuring.measure(
@@ -74,7 +75,8 @@ def calibrate(
 
 def estimates(cells: "Iterable[Cell]", known: "Catalogue", done: set[str]) -> dict[str, Any]:
     """What is left of a plan costs, by kind: hours of one device, gigabytes. Empty `device`: nothing was measured."""
-    from bench import costs, suites
+    from bench.cards import suites
+    from bench.plan import costs
 
     left = [cell for cell in cells if cell.key not in done]
     towers = dict.fromkeys(cell.backbone for cell in left)

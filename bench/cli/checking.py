@@ -5,23 +5,27 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench import contract, driver, grid, registry, suites
+from bench.cards import suites
+from bench.checks import laws
 from bench.cli.summary import top
+from bench.driver import base, execute
+from bench.driver.progress import Progress
 from bench.errors import BenchError
-from bench.progress import Progress
-from bench.store import Store
+from bench.plan import grid
+from bench.registry import live
+from bench.store.store import Store
 
 
 def check_file(file: str, *, quick: bool = False) -> list[dict[str, Any]]:
     """One report for each operator in `file`: name, problems (one line each), and what the smoke run gave."""
     path = str(Path(file).resolve())
-    before = registry.load()
-    with_file = registry.load([path])
+    before = live.load()
+    with_file = live.load([path])
     mine = {name: op for name, op in with_file.operators.items() if name not in before.operators}
     if not mine:
         raise BenchError(f"{file}: no merging operator in it; assign an Operator at module level")
     reports: list[dict[str, Any]] = [
-        {"name": name, "problems": contract.broken(op), "smoke": ""} for name, op in mine.items()
+        {"name": name, "problems": laws.broken(op), "smoke": ""} for name, op in mine.items()
     ]
     sound = [report["name"] for report in reports if not report["problems"]]
     if sound and not quick:
@@ -35,16 +39,16 @@ def check_file(file: str, *, quick: bool = False) -> list[dict[str, Any]]:
     return reports
 
 
-def _smoke(path: str, operators: list[str], known: registry.Registry) -> dict[str, str]:
+def _smoke(path: str, operators: list[str], known: live.Registry) -> dict[str, str]:
     chosen = grid.grid("smoke")
     cells = grid.plan(
-        suites.load(chosen.suite), chosen, registry.facts(known), finetuning=("nonlinear",), operators=operators
+        suites.load(chosen.suite), chosen, live.catalogue_of(known), finetuning=("nonlinear",), operators=operators
     )
     with tempfile.TemporaryDirectory(prefix="bench-check-") as folder:
         store = Store(folder)
-        state = driver.schedule(cells, store)
-        session = partial(driver.open_session, {"store": folder, "include": (path,)})
-        driver.run(state, store, session, progress=Progress(state, quiet=True), workers=driver.Workers(), local=True)
+        state = execute.schedule(cells, store)
+        session = partial(execute.open_session, {"store": folder, "include": (path,)})
+        execute.run(state, store, session, progress=Progress(state, quiet=True), workers=base.Workers(), local=True)
         lines = {
             row["row"].partition("/")[2]: f"mini8, two tasks, few steps: accuracy {100 * row['accuracy']:.2f} %"
             for row in top(store, cells, len(operators))

@@ -31,7 +31,7 @@ def doctor(
     Versions, disk, shared memory, store, weights, data sets; GPUs with --device cuda; with --address every node:
     versions, store and clock. Exit code 1 if there is a problem.
     """
-    from bench import doctor as checks
+    from bench.checks import doctor as checks
 
     which = Which(grid, suite)
     found = checks.examine(store, which.suite_name(), which.cells(), device=device, address=address)
@@ -58,7 +58,7 @@ def slurm(
 
     All further options are those of `bench run`: bench slurm --nodes 4 --gpus 8 --grid paper --store s3://bucket/run
     """
-    from bench.slurm import script
+    from bench.driver.slurm import script
 
     _parse_run(context)
     text = script(

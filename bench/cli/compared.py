@@ -1,4 +1,4 @@
-"""A comparison as text for a terminal. The numbers are `bench.compare`'s, as they are."""
+"""A comparison as text for a terminal. The numbers are `bench.tables.compare`'s, as they are."""
 
 from typing import Any
 
@@ -7,8 +7,8 @@ from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
-from bench import stats
-from bench.compare import p_text
+from bench.tables import stats
+from bench.tables.compare import p_text
 
 BOARDS_DIFFER = "{} on different boards: one was allowed to see more than the other."
 FEW_SEEDS = (

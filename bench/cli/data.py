@@ -12,9 +12,9 @@ from bench.cli.options import JsonOption, names, print_json, print_table
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from bench.cards import DatasetCard, Split
-    from bench.cells import Cell
-    from bench.store import Store
+    from bench.cards.datasets import DatasetCard, Split
+    from bench.kinds.cells import Cell
+    from bench.store.store import Store
 
 data = typer.Typer(help="Images: look at them, check them, bring them here.", rich_markup_mode=None)
 NamesArgument = Annotated[list[str] | None, typer.Argument(help="Datasets or suites; default: all of mini8.")]
@@ -35,7 +35,7 @@ def register(app: typer.Typer) -> None:
 
 def _cards(given: list[str] | None) -> "list[DatasetCard]":
     """Cards of datasets and of whole suites (with their control)."""
-    from bench import cards, suites
+    from bench.cards import datasets, suites
 
     found: dict[str, DatasetCard] = {}
     for name in names(given) or ("mini8",):
@@ -43,18 +43,19 @@ def _cards(given: list[str] | None) -> "list[DatasetCard]":
             suite = suites.load(name)
             found |= {task: suite.card(task) for task in (*suite.tasks, suite.control)}
         else:
-            found[name] = cards.load(name)
+            found[name] = datasets.load(name)
     return list(found.values())
 
 
 @data.command()
 def ls(json: JsonOption = False) -> None:
     """List dataset cards and which images are here."""
-    from bench import cards, sources
+    from bench.cards import datasets
+    from bench.pixels import sources
 
     found: list[dict[str, Any]] = []
-    for name in cards.names():
-        card = cards.load(name)
+    for name in datasets.names():
+        card = datasets.load(name)
         lacks = {} if card.drawn else sources.available(card)
         here = "drawn on first use" if card.drawn else "here" if "" in lacks.values() else "not here"
         sizes = {split: part.rows for split, part in card.splits.items()}
@@ -80,7 +81,7 @@ def show(
     chosen = _cards([name])
     if not all(card.drawn for card in chosen):
         raise BenchError(f"{name} is not drawn by bench; contact sheets exist for mini8 and its tasks")
-    from bench.mini8.contact import contact_sheet
+    from bench.pixels.mini8.contact import contact_sheet
 
     path = Path(out or f"{name}.png")
     contact_sheet({card.name: list(card.classes) for card in chosen}).save(path)
@@ -118,7 +119,7 @@ def check(
 
 
 def _checked(card: "DatasetCard", source: str, pin: bool) -> dict[str, Any]:
-    from bench import images, sources
+    from bench.pixels import images, sources
 
     if card.drawn:
         rows = {split: len(images.load(card, split, DRAWN)) for split in card.splits}
@@ -192,7 +193,7 @@ def fetch(
 
 
 def _fetch(card: "DatasetCard", force: bool, source: str, revision: str, decode: bool) -> None:
-    from bench import images, sources
+    from bench.pixels import images, sources
 
     if card.drawn:
         for split in card.splits:
@@ -216,7 +217,7 @@ def _fetch(card: "DatasetCard", force: bool, source: str, revision: str, decode:
 
 def _read(card: "DatasetCard") -> "list[Split]":
     """The splits that suites read: nothing is trained on a data set that is only ever a control."""
-    from bench import suites
+    from bench.cards import suites
 
     known = list(map(suites.load, suites.names()))
     control = any(card.name == s.control for s in known) and not any(card.name in s.tasks for s in known)
@@ -225,7 +226,7 @@ def _read(card: "DatasetCard") -> "list[Split]":
 
 def _sizes(task: str = "") -> set[int]:
     """Image sizes of the backbones of all suites, or of those that have a task."""
-    from bench import suites
+    from bench.cards import suites
 
     known = map(suites.load, suites.names())
     return {
@@ -238,11 +239,13 @@ def _sizes(task: str = "") -> set[int]:
 
 def decode_missing(cells: "Sequence[Cell]") -> None:
     """Decode what these cells read and the cache does not hold, so that a wrong row stops a run before any work."""
-    from bench import cards, images, preflight, suites
+    from bench.cards import datasets, suites
+    from bench.pixels import images
+    from bench.plan import preflight
 
     sizes = {suites.backbone(cell.backbone).image_size for cell in cells}
     for task, split in preflight.needed(cells):
-        card = cards.load(task)
+        card = datasets.load(task)
         for size in sorted(sizes):
             if not images.ready(card, split, size):
                 decoded(card, split, size)
@@ -250,11 +253,13 @@ def decode_missing(cells: "Sequence[Cell]") -> None:
 
 def same_rows(cells: "Sequence[Cell]", store: "Store") -> None:
     """StoreError unless these cells read the rows that the results in the store were computed from."""
-    from bench import cards, images, preflight, suites
+    from bench.cards import datasets, suites
+    from bench.pixels import images
+    from bench.plan import preflight
 
     size = suites.backbone(cells[0].backbone).image_size if cells else 0
     for task, split in preflight.needed(cells):
-        card = cards.load(task)
+        card = datasets.load(task)
         if not card.drawn:
             store.agree(f"{task}-{split}", images.row_hash(card, split, size))
 
@@ -264,7 +269,7 @@ def decoded(card: "DatasetCard", split: "Split", size: int, source: str = "") ->
     from rich.console import Console
     from rich.progress import Progress
 
-    from bench import images
+    from bench.pixels import images
 
     rows, cores = card.splits[split].rows, os.cpu_count() or 1
     console = Console(stderr=True)

@@ -5,21 +5,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from bench.cli.options import (
-    STORE,
-    IncludeOption,
-    JsonOption,
-    StoreOption,
-    absolute,
-    catalogue,
-    names,
-    print_json,
-)
+from bench.cli.options import STORE, IncludeOption, JsonOption, StoreOption, absolute, catalogue, names, print_json
 
 if TYPE_CHECKING:
-    from bench.cells import Imported
-    from bench.run import Session
-    from bench.suites import Suite
+    from bench.cards.suites import Suite
+    from bench.kinds.cells import Imported
+    from bench.kinds.session import Session
 
 FilesArgument = Annotated[
     list[Path], typer.Argument(help="Checkpoints: .pt, .safetensors, PEFT adapters, or a hub model's folder.")
@@ -64,22 +55,23 @@ def import_(
     Nothing in a file is executed. Each becomes a task vector, is evaluated on its task where the images are here, and
     can be merged: `bench run --methods nonlinear:fusionbench`. Exit code 1 if an evaluation failed.
     """
-    from bench import backbone as backbones
-    from bench import exchange, suites
+    from bench.cards import suites
     from bench.errors import BenchError
-    from bench.run import Runtime, Session
-    from bench.store import Store
+    from bench.exchange import experts
+    from bench.kinds.session import Runtime, Session
+    from bench.store.store import Store
+    from bench.work import backbone as backbones
 
     known = suites.load(suite)
     if sha256 and len(files) > 1:
         raise BenchError("--sha256 is the hash of one file; import them one at a time")
-    tasks = exchange.tasks_of(files, names(task), known)
+    tasks = experts.tasks_of(files, names(task), known)
     base = backbones.load(backbone, (), device="cpu")
     opened = Store(store)
     session = Session(Runtime(opened.address, device))
     found = []
     for path, name in zip(files, tasks, strict=True):
-        cell = exchange.bring(
+        cell = experts.bring(
             path, opened, known, base, catalogue(()), task=name, finetuning=finetuning, family=family or None,
             seed=seed, sha256=sha256, alpha=lora_alpha, out_proj=peft_out_proj,
         )  # fmt: skip
@@ -93,7 +85,8 @@ def import_(
 
 def _measured(cell: "Imported", suite: "Suite", session: "Session") -> dict[str, Any]:
     """What is known about an imported expert, its test accuracy too where the images of its task are here."""
-    from bench import preflight, suites
+    from bench.cards import suites
+    from bench.plan import preflight
 
     kept = session.store.read_import(cell.key)
     said = {"key": cell.key, "task": cell.task, "finetuning": cell.finetuning, "format": kept["format"]}
@@ -137,17 +130,17 @@ def export(
 
     Pretrained weights plus the chosen coefficient times the task vector, with a model card that has its test results.
     """
-    from bench import backbone as backbones
-    from bench import exchange
-    from bench.run import Runtime, Session
-    from bench.store import Store
+    from bench.exchange import experts
+    from bench.kinds.session import Runtime, Session
+    from bench.store.store import Store
+    from bench.work import backbone as backbones
 
     opened = Store(store, create=False)
     narrow = {"suite": suite or None, "backbone": backbone or None, "seed": seed, "task": task or None}
-    record = exchange.find(opened, name, **narrow)
-    chosen = exchange.model(record, Session(Runtime(opened.address, include=absolute(include))), task)
+    record = experts.find(opened, name, **narrow)
+    chosen = experts.model(record, Session(Runtime(opened.address, include=absolute(include))), task)
     base = backbones.load(chosen.cell.backbone, ())
-    digest = exchange.export(chosen, base, out, form, opened)
+    digest = experts.export(chosen, base, out, form, opened)
     said = {"out": str(out), "format": form, "row": chosen.name, "key": chosen.cell.key, "scaling": chosen.scaling}
     if json:
         print_json(said | {"sha256": digest})

@@ -59,10 +59,10 @@ def merge(
     Task vectors as bench writes them, or whole checkpoints with --pretrained; one tensor in memory at a time where the
     operator allows.
     """
-    from bench import registry
-    from bench.merge_files import merge_files
+    from bench.exchange.merge_files import merge_files
+    from bench.registry import live
 
-    way = registry.load(absolute(include)).operator(operator)
+    way = live.load(absolute(include)).operator(operator)
     given = dict(_option(text) for text in names(option))
     files = [path for text in (*experts, *(more or ())) for path in text.split(",") if path]
     print(merge_files(way, given, files, out, pretrained=pretrained or None, scaling=scaling, seed=seed))

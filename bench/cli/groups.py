@@ -26,8 +26,8 @@ from bench.cli.options import (
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from bench.cells import Cell
-    from bench.driver import Workers
+    from bench.driver.base import Workers
+    from bench.kinds.cells import Cell
 
 
 def grouped(verb: Callable[..., Any]) -> Callable[..., Any]:
@@ -91,7 +91,7 @@ class Which:
 
     def suite_name(self) -> str:
         """The suite that was named, or the grid's own."""
-        from bench import grid as grids
+        from bench.plan import grid as grids
 
         return self.suite or grids.grid(self.grid).suite
 
@@ -101,10 +101,10 @@ class Which:
         `recipe` changes how all experts are trained: such experts are other cells, and tables give them lines of their
         own. Methods such as `nonlinear:fusionbench` mean the published experts that `bench import` put into `store`.
         """
-        from bench import grid as grids
-        from bench import suites
-        from bench.cells import PUBLISHED
-        from bench.recipes import parse
+        from bench.cards import suites
+        from bench.cards.recipes import parse
+        from bench.kinds.cells import PUBLISHED
+        from bench.plan import grid as grids
 
         chosen = grids.grid(self.grid)
         return grids.plan(
@@ -143,14 +143,14 @@ class How:
 
     def workers(self) -> "Workers":
         """What the drivers are asked for; BenchError for numbers out of range."""
-        from bench.driver import Workers
+        from bench.driver.base import Workers
 
         if self.local and self.address:
             raise BenchError("--local runs here and --address on a cluster; give one of them")
         return Workers(self.count, self.device, self.gpu_fraction, self.address, cell_timeout=self.cell_timeout)
 
     def choices(self) -> dict[str, Any]:
-        """Fields of `bench.runtime.Runtime`; BenchError for an unknown or impossible one."""
-        from bench.runtime import parse
+        """Fields of `bench.work.runtime.Runtime`; BenchError for an unknown or impossible one."""
+        from bench.work.runtime import parse
 
         return {**parse(self.runtime), "device": self.device, "memory_limit": self.memory_limit}

@@ -31,7 +31,7 @@ def verify(
     Nothing is written to the store. With --experts the committed leaderboards can be verified, too: they hold no task
     vectors, so everything is trained again. Exit code 0 same, 1 different.
     """
-    from bench import verify as verifying
+    from bench.checks import verify as verifying
 
     recorded = verifying.Recorded.open(source(store, suite), suite)
     keys = recorded.keys(row, seed or ())
@@ -67,8 +67,8 @@ def gc(
     that are done, signs of runs that are over. Without --delete this only lists them. What is younger than --older-than
     or than a living run stays, because its driver may be about to need it.
     """
-    from bench import garbage
-    from bench.store import Store
+    from bench.checks import garbage
+    from bench.store.store import Store
 
     opened = Store(store, create=False)
     found = garbage.find(opened, hours=older_than)

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from bench.errors import BenchError, shown
-from bench.runtime import CHOOSABLE
+from bench.work.runtime import CHOOSABLE
 
 if TYPE_CHECKING:
-    from bench.catalogue import Catalogue
-    from bench.cells import Imported
+    from bench.kinds.cells import Imported
+    from bench.registry.catalogue import Catalogue
 
 STORE = "store"
 ASKED: list[str] = []
@@ -26,8 +26,8 @@ def offered(kind: str = "") -> Callable[[str], list[str]]:
     """What a shell completes to: the built-in names of a kind of `bench ls`, or of all; after a comma the next one."""
 
     def complete(incomplete: str) -> list[str]:
-        from bench.catalogue import load
-        from bench.cli.look import KINDS, everything
+        from bench.cli.known import KINDS, everything
+        from bench.registry.catalogue import load
 
         known = load()
         found = {name for k in ([kind] if kind else KINDS) for name in everything(k, known)}
@@ -94,8 +94,8 @@ JsonOption = Annotated[
 
 def imported(where: str) -> "list[Imported]":
     """The published experts of a store; those that another version of bench imported are left out."""
-    from bench.cells import Imported, from_identity
-    from bench.store import Store
+    from bench.kinds.cells import Imported, from_identity
+    from bench.store.store import Store
 
     found = []
     for key, kept in Store(where, create=False).imports().items():
@@ -110,7 +110,7 @@ def imported(where: str) -> "list[Imported]":
 
 def catalogue(include: Iterable[str] | None) -> "Catalogue":
     """Facts on all methods, with entry points and `--include` files."""
-    from bench.catalogue import with_plugins
+    from bench.registry.plugins import with_plugins
 
     return with_plugins(absolute(include))
 

@@ -8,8 +8,8 @@ import typer
 
 from bench.cli.groups import Which, grouped
 from bench.cli.options import JsonOption, absolute, catalogue, print_json, print_table
+from bench.driver.progress import duration
 from bench.errors import shown
-from bench.progress import duration
 
 NO_GRID = Which(grid="")
 
@@ -26,9 +26,10 @@ def plan(which: Which, json: JsonOption = False) -> None:
     By kind: done, pending, failed, and blocked by failed ones; what is left in device hours and disk, as `bench
     calibrate` measured; data and weights that are missing here.
     """
-    from bench import preflight, suites
+    from bench.cards import suites
     from bench.cli.calibrate import estimates, lines
     from bench.cli.summary import by_kind, done_in, hold
+    from bench.plan import preflight
 
     cells, suite, store = which.cells(), which.suite_name(), shown(which.store)
     hold(cells, which.store, absolute(which.include))
@@ -53,9 +54,9 @@ def status(which: Which = NO_GRID, json: JsonOption = False) -> None:
     alive, what it does, what is left, and the command that goes on when it is dead. With --grid, also what is missing.
     A run elsewhere that was not heard of for a minute is listened for, 12 seconds at most: clocks may differ.
     """
-    from bench import heartbeat
     from bench.cli.summary import by_kind, failures, inapplicable
-    from bench.store import Store
+    from bench.driver import heartbeat
+    from bench.store.store import Store
 
     opened = Store(which.store, create=False)
     failed, done = failures(opened), opened.done()

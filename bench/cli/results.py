@@ -53,10 +53,10 @@ def compare(
     Difference in accuracy, paired by image and seed, with an interval, p and a sentence of verdict. With --against, an
     operator next to a regulariser on every fine-tuning method.
     """
-    from bench import compare as comparing
-    from bench import results as stored
     from bench.cli import compared
     from bench.errors import BenchError
+    from bench.store import results as stored
+    from bench.tables import compare as comparing
 
     if bool(b) == bool(against):
         raise BenchError("name two rows (`bench compare A B`), or one operator and --against orthoreg")
@@ -180,8 +180,8 @@ def merge(
 
     The same cell with other numbers is a conflict: it is named, and nothing is merged.
     """
-    from bench import results as stored
-    from bench.store import Store
+    from bench.store import results as stored
+    from bench.store.store import Store
 
     joined = stored.merge_stores(Store(store), Store(other, create=False))
     if json:
@@ -198,7 +198,7 @@ def compact(store: StoreOption = STORE, json: JsonOption = False) -> None:
     Copies all records into two files that readers open in place of thousands. The records stay the truth; run it again
     when many have been added.
     """
-    from bench.store import Store
+    from bench.store.store import Store
 
     found = Store(store, create=False).compact()
     if json:
@@ -214,7 +214,7 @@ def validate(store: FromOption = "", suite: ResultsSuite = "", json: JsonOption 
 
     Impossible counts, bits that do not sum to them, missing upstream cells, duplicates; exit code 1 if there are any.
     """
-    from bench import results as stored
+    from bench.store import results as stored
 
     where = source(store, suite)
     return _problems(stored.validate(where), json, f"{where}: no contradictions")

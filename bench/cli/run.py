@@ -11,21 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bench.cli.groups import How, Which, grouped
-from bench.cli.options import (
-    STORE,
-    IncludeOption,
-    JsonOption,
-    StoreOption,
-    absolute,
-    command,
-    print_json,
-    print_table,
-)
+from bench.cli.options import STORE, IncludeOption, JsonOption, StoreOption, absolute, command, print_json, print_table
 
 if TYPE_CHECKING:
-    from bench.cells import Cell
-    from bench.schedule import Schedule
-    from bench.store import Store
+    from bench.kinds.cells import Cell
+    from bench.plan.schedule import Schedule
+    from bench.store.store import Store
 
 
 def register(app: typer.Typer) -> None:
@@ -56,10 +47,11 @@ def retry(
 
     Every cell of the store whose last attempt failed, whatever grid it came from.
     """
-    from bench import registry
-    from bench.cells import from_identity
     from bench.errors import BenchError
-    from bench.store import Store
+    from bench.kinds import code
+    from bench.kinds.cells import from_identity
+    from bench.registry import live
+    from bench.store.store import Store
 
     if not failed:
         raise BenchError("say what to retry: `bench retry --failed`")
@@ -67,9 +59,9 @@ def retry(
     cells = [from_identity(opened.read_failure(key).get("identity"), key) for key in sorted(opened.failed())]
     order = {"zeroshot": 0, "expert": 1, "imported": 1}
     cells.sort(key=lambda cell: order.get(cell.kind, 2))
-    known = registry.load(absolute(include))
+    known = live.load(absolute(include))
     for cell in cells:
-        known.version(cell)  # a method that is not here is one line now, not a failure that hides the first one
+        code.version(known, cell)  # a method that is not here is one line now, not a failure that hides the first one
     return _execute(cells, store, how, include, json, {})
 
 
@@ -89,11 +81,13 @@ def execute(
     import functools
     import signal
 
-    from bench import costs, driver, preflight, suites
+    from bench.cards import suites
     from bench.cli.data import decode_missing, same_rows
     from bench.cli.summary import done_in, hold
-    from bench.progress import Progress
-    from bench.store import Store
+    from bench.driver import execute
+    from bench.driver.progress import Progress
+    from bench.plan import costs, preflight
+    from bench.store.store import Store
 
     files = absolute(include)
     hold(cells, where, files)
@@ -107,7 +101,7 @@ def execute(
     store = Store(where)
     if not workers.address:
         same_rows(needed, store)
-    state = driver.schedule(cells, store)
+    state = execute.schedule(cells, store)
     again = len(store.failed() & state.pending)
     _say(
         f"{state.counts.total} cells, {state.before} already done"
@@ -120,10 +114,10 @@ def execute(
         runtime["gpu_fraction"] = workers.gpu_share
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        driver.run(
+        execute.run(
             state,
             store,
-            functools.partial(driver.open_session, runtime),
+            functools.partial(execute.open_session, runtime),
             progress=Progress(state),
             workers=workers,
             local=how.local,

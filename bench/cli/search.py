@@ -42,8 +42,10 @@ def search(
     """
     from pathlib import Path
 
-    from bench import catalogue, search, suites
-    from bench.recipes import parse as parse_recipe
+    from bench.cards import suites
+    from bench.cards.recipes import parse as parse_recipe
+    from bench.plan import search
+    from bench.registry import catalogue
 
     chosen_suite, known = suites.load(suite), catalogue.load()
     fixed, some = parse_recipe(recipe or ()), names(backbones)

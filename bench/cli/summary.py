@@ -8,11 +8,11 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from bench import metrics
-from bench.cells import Addition, Cell
 from bench.errors import NoStore
-from bench.schedule import Schedule
-from bench.store import Store
+from bench.ground import metrics
+from bench.kinds.cells import Addition, Cell
+from bench.plan.schedule import Schedule
+from bench.store.store import Store
 
 TOP = 5
 SHOWN = ["key", "backbone", "finetuning", "operator", "task", "scaling", "correct", "total"]
@@ -49,12 +49,13 @@ def hold(cells: Iterable[Cell], where: str, include: tuple[str, ...]) -> None:
     """BenchError when an `--include` file has changed since a finished cell of the plan was measured with it."""
     if not include or not (store := _opened(where)):
         return
-    from bench import registry
+    from bench.kinds import code
+    from bench.registry import live
 
-    known, done = registry.load(include), store.done()
-    own = {cell.key: cell for cell in cells if cell.key in done and known.source(cell)}
+    known, done = live.load(include), store.done()
+    own = {cell.key: cell for cell in cells if cell.key in done and code.source(known, cell)}
     for record in store.read_all(own):
-        known.hold(own[record.key], record.provenance)
+        code.hold(known, own[record.key], record.provenance)
 
 
 def _opened(where: str) -> Store | None:
@@ -66,8 +67,8 @@ def _opened(where: str) -> Store | None:
 
 def failures(store: Store) -> list[dict[str, Any]]:
     """Every recorded failure that no later success has made void."""
-    from bench.cells import from_identity
     from bench.errors import BenchError
+    from bench.kinds.cells import from_identity
 
     found = []
     for key in sorted(store.failed() - store.done()):

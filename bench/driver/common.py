@@ -4,9 +4,9 @@ import platform
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from bench import versions
 from bench.errors import BenchError, NoStore, StoreError, first_line, shown
-from bench.store import Store
+from bench.ground import versions
+from bench.store.store import Store
 
 
 def _ours() -> dict[str, str]:

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from bench.driver import OpenSession
+from bench.driver.base import OpenSession
+from bench.driver.progress import Progress
 from bench.errors import BenchError, StoreError
-from bench.progress import Progress
-from bench.schedule import Schedule
+from bench.plan.schedule import Schedule
 
 
 class CellTimeout(BenchError):

@@ -1,8 +1,8 @@
 """One Ray Tune run over a plan: a Searcher hands out cells as their needs get done, warm actors execute them.
 
 Workers write records to the store themselves; Tune's own state lives in a scratch folder and is thrown away. Errors
-inside a cell are caught in the cell (`bench.run.Session.attempt`) and come back as a result, so that the actor stays
-warm; only the death of a process reaches Tune, which tries the cell again elsewhere.
+inside a cell are caught in the cell (`bench.kinds.session.Session.attempt`) and come back as a result, so that the
+actor stays warm; only the death of a process reaches Tune, which tries the cell again elsewhere.
 """
 
 import contextlib
@@ -16,12 +16,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.driver import OpenSession, Workers, resources
+from bench.driver import resources
+from bench.driver.base import OpenSession, Workers
 from bench.driver.common import Common
+from bench.driver.progress import Progress
 from bench.errors import BenchError, first_line
-from bench.progress import Progress
-from bench.schedule import Schedule
-from bench.store import Store
+from bench.plan.schedule import Schedule
+from bench.store.store import Store
 
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",

@@ -7,9 +7,9 @@ for a core alone, and Ray hides all GPUs from a worker that asked for none.
 
 from collections.abc import Iterable, Mapping
 
-from bench.cells import Cell
-from bench.driver import Workers
+from bench.driver.base import Workers
 from bench.errors import BenchError
+from bench.kinds.cells import Cell
 
 Queue = bool | None
 """Whether its cells run a model; None: all cells are in it. What `Schedule.take` is asked for."""

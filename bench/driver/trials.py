@@ -14,14 +14,15 @@ import ray
 from ray import tune
 from ray.tune.search import Searcher
 
-from bench.cells import Cell
-from bench.driver import OpenSession, Session, Workers, resources
+from bench.driver import resources
+from bench.driver.base import OpenSession, Session, Workers
 from bench.driver.common import Common
 from bench.driver.local import limit
+from bench.driver.progress import Progress
 from bench.errors import BenchError, told
-from bench.progress import Progress
-from bench.schedule import Schedule
-from bench.store import Store
+from bench.kinds.cells import Cell
+from bench.plan.schedule import Schedule
+from bench.store.store import Store
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """The kinds of cells, one file each: `run(cell, session) -> (rows, metrics)`.
 
-Rows are integers and coefficients (`bench.records.SCHEMA` without the key); metrics are deterministic numbers. A kind
-reads warm things from the session (backbone, heads, images, task vectors) and writes nothing but an expert's vector.
+Rows are integers and coefficients (`bench.store.records.SCHEMA` without the key); metrics are deterministic numbers. A
+kind reads warm things from the session (backbone, heads, images, task vectors) and writes nothing but an expert's
+vector.
 """

@@ -2,20 +2,19 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
-from bench import coefficients, metrics, pruning
-from bench.cards import Split
-from bench.cells import Addition
+from bench.cards.datasets import Split
+from bench.ground import metrics
+from bench.kinds.cells import Addition
+from bench.kinds.protocol import Warm
 from bench.kinds.rows import Found, row, seed_of
-from bench.merge import NotApplicable, merge
-from bench.records import PRUNED
-from bench.supply import SAW, Supplier
-
-if TYPE_CHECKING:
-    from bench.run import Session
+from bench.store.records import PRUNED
+from bench.work import coefficients, pruning
+from bench.work.inputs import SAW, Supplier
+from bench.work.merge import NotApplicable, merge
 
 Merged = Mapping[str, Tensor] | Sequence[Mapping[str, Tensor]]
 Right = Sequence[Tensor]
@@ -23,7 +22,7 @@ Right = Sequence[Tensor]
 
 
 def run(
-    cell: Addition, session: "Session", *, tangent: bool | None = None, reference: Mapping[str, float] | None = None
+    cell: Addition, session: Warm, *, tangent: bool | None = None, reference: Mapping[str, float] | None = None
 ) -> Found:
     """Every coefficient that validation looks at has a row for each task; only the chosen one sees the test split.
 
@@ -63,8 +62,10 @@ def run(
     return rows, facts
 
 
-def merged(cell: Addition, session: "Session", *, tangent: bool) -> Merged:
-    """The merged task vector, one for each task where the operator knows the task. NotApplicable: see `bench.merge`."""
+def merged(cell: Addition, session: Warm, *, tangent: bool) -> Merged:
+    """The merged task vector, one for each task where the operator knows the task. NotApplicable: see
+    `bench.work.merge`.
+    """
     operator, options = session.registry.operator(cell.operator), json.loads(cell.options)
     seed = seed_of("merge", cell.operator, cell.seed)
 
@@ -89,7 +90,7 @@ def protocol(cell: Addition, needs: Sequence[str]) -> str:
 
 
 def sweep(
-    cell: Addition, session: "Session", merged: Merged, scalings: Sequence[float], split: Split, tangent: bool
+    cell: Addition, session: Warm, merged: Merged, scalings: Sequence[float], split: Split, tangent: bool
 ) -> list[list[Tensor]]:
     """`result[scaling][task]`, bool [images]; an operator that knows the task has one vector for each."""
     evaluator, sets = session.evaluator(cell), session.image_sets(cell, cell.tasks, split)
@@ -102,7 +103,7 @@ def sweep(
 
 
 def validated(
-    cell: Addition, session: "Session", merged: Merged, reference: Mapping[str, float], tangent: bool
+    cell: Addition, session: Warm, merged: Merged, reference: Mapping[str, float], tangent: bool
 ) -> tuple[Mapping[float, Right], Sequence[float]]:
     """By coefficient and task, bool [images] of validation; and the coefficients that were asked for, of which
     `--runtime prune=true` leaves out those that could not win.

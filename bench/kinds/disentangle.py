@@ -10,27 +10,24 @@ directional derivatives instead of one forward per point. `posthoc-linear` evalu
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from bench.backbone import Backbone
-from bench.cells import Disentangle
 from bench.errors import BenchError
-from bench.evaluate import Evaluator, predict
-from bench.images import Images
+from bench.kinds.cells import Disentangle
+from bench.kinds.protocol import Warm
 from bench.kinds.rows import Found
+from bench.pixels.images import Images
+from bench.work.backbone import Backbone
+from bench.work.evaluate import Evaluator, predict
 from methods.vectors import TaskVector
-
-if TYPE_CHECKING:
-    from bench.run import Session
 
 Features = Callable[[float, float], Tensor]
 """`features(a_1, a_2)`, [images, embed]."""
 
 
-def run(cell: Disentangle, session: "Session") -> Found:
+def run(cell: Disentangle, session: Warm) -> Found:
     """No rows. Metrics, axes named by `tasks` and `coefficients`: `disagreements` [2, n, n] integers (task, place of
     a_1, place of a_2), `totals` [2], and `error` [n, n] = xi."""
     if 0.0 not in cell.coefficients:

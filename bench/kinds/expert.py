@@ -1,20 +1,19 @@
 """One expert: fine-tune on one task, keep the task vector, evaluate it as the kind of model it is."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor
 
-from bench import finetune, weights
-from bench.cards import SPLITS
-from bench.cells import Expert, Finetune, Posthoc
+from bench.cards.datasets import SPLITS
+from bench.kinds.cells import Expert, Finetune, Posthoc
+from bench.kinds.protocol import Warm
 from bench.kinds.rows import Found, Rows, row, seed_of
+from bench.store import task_vectors
+from bench.work import finetune
 
-if TYPE_CHECKING:
-    from bench.run import Session
 
-
-def run(cell: Finetune, session: "Session") -> Found:
+def run(cell: Finetune, session: Warm) -> Found:
     """Rows for validation and test; loss, penalty and norms as metrics. The vector is stored before the record."""
     evaluator = session.evaluator(cell)
     base, method = evaluator.backbone, session.registry.finetuning[cell.method]
@@ -35,15 +34,15 @@ def run(cell: Finetune, session: "Session") -> Found:
         checkpoint=session.checkpoint(cell),
     )
     about = {"key": cell.key, "backbone": cell.backbone, "task": cell.task, "finetuning": cell.finetuning}
-    data = weights.dump(expert.delta, expert.factors, about)
+    data = task_vectors.dump(expert.delta, expert.factors, about)
     session.store.write_vector(cell.key, data)
     rows = evaluated(cell, session, (cell.task, cell.card), expert.delta, kind=cell.kind, tangent=method.tangent)
-    return rows, {**expert.metrics, "vector_sha256": weights.sha256(data)}
+    return rows, {**expert.metrics, "vector_sha256": task_vectors.sha256(data)}
 
 
 def evaluated(
     cell: Expert | Posthoc,
-    session: "Session",
+    session: Warm,
     task: tuple[str, str],
     delta: Mapping[str, Tensor],
     *,

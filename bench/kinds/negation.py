@@ -7,17 +7,15 @@ Validation chooses c: target accuracy lowest among coefficients that keep `keep`
 tangent models.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from bench import metrics
-from bench.cells import Negation
+from bench.ground import metrics
+from bench.kinds.cells import Negation
+from bench.kinds.protocol import Warm
 from bench.kinds.rows import Found, row
 
-if TYPE_CHECKING:
-    from bench.run import Session
 
-
-def run(cell: Negation, session: "Session") -> Found:
+def run(cell: Negation, session: Warm) -> Found:
     """Rows of target and control: the validation sweep, then the test at the chosen coefficient."""
     evaluator, tangent = session.evaluator(cell), session.tangent(cell.finetuning)
     (expert,) = cell.experts

@@ -6,18 +6,14 @@ Ortiz-Jimenez et al. (arXiv:2305.12827) use it to see what linearity alone gives
 normalised accuracy divides by the linearised experts, and so does the choice of the coefficient.
 """
 
-from typing import TYPE_CHECKING
-
-from bench import metrics
-from bench.cells import Posthoc
+from bench.ground import metrics
 from bench.kinds import addition, expert
+from bench.kinds.cells import Posthoc
+from bench.kinds.protocol import Warm
 from bench.kinds.rows import Found, Rows
 
-if TYPE_CHECKING:
-    from bench.run import Session
 
-
-def run(cell: Posthoc, session: "Session") -> Found:
+def run(cell: Posthoc, session: Warm) -> Found:
     """Rows of every linearised expert (operator empty, scaling 1), then those of task addition."""
     rows: Rows = []
     reference: dict[str, float] = {}

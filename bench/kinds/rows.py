@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
-from bench.cells import Cell
-from bench.records import pack_bits
+from bench.kinds.cells import Cell
+from bench.store.records import pack_bits
 
 Rows = list[dict[str, Any]]
 Found = tuple[Rows, dict[str, Any]]

@@ -1,28 +1,25 @@
 """Sensitivity to lambda: experts at other strengths of their regulariser, and task addition of them.
 
 Rows carry the strength in `options` and have kinds of their own, so that no board mistakes a point of a search for a
-method. `bench.sensitivity` chooses among them and counts what the search cost.
+method. `bench.tables.strength` chooses among them and counts what the search cost.
 """
 
 import json
-from typing import TYPE_CHECKING
 
-from bench.cells import Strength, Variant
-from bench.documents import canonical
+from bench.ground.toml_json import canonical
 from bench.kinds import addition, expert
+from bench.kinds.cells import Strength, Variant
+from bench.kinds.protocol import Warm
 from bench.kinds.rows import Found, Rows
 
-if TYPE_CHECKING:
-    from bench.run import Session
 
-
-def run(cell: Strength, session: "Session") -> Found:
+def run(cell: Strength, session: Warm) -> Found:
     """Task addition at one strength."""
     rows, found = addition.run(cell, session)
     return named(rows, cell.strength), found
 
 
-def run_variant(cell: Variant, session: "Session") -> Found:
+def run_variant(cell: Variant, session: Warm) -> Found:
     """One expert at a strength that is not the suite's."""
     rows, found = expert.run(cell, session)
     return named(rows, cell.recipe.strength), found

@@ -1,16 +1,12 @@
 """The pretrained model with its zero-shot heads: where every coefficient sweep starts."""
 
-from typing import TYPE_CHECKING
-
-from bench.cards import SPLITS
-from bench.cells import ZeroShot
+from bench.cards.datasets import SPLITS
+from bench.kinds.cells import ZeroShot
+from bench.kinds.protocol import Warm
 from bench.kinds.rows import Found, row
 
-if TYPE_CHECKING:
-    from bench.run import Session
 
-
-def run(cell: ZeroShot, session: "Session") -> Found:
+def run(cell: ZeroShot, session: Warm) -> Found:
     """Validation and test accuracy on every task and on the control."""
     evaluator = session.evaluator(cell)
     rows = []

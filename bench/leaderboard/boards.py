@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from bench import stats, tables
-from bench.coefficients import COARSE, WHOLE
-from bench.disentanglement import disentanglement
-from bench.leaderboard import extras, subsets
-from bench.lines import Line, difference
-from bench.metrics import COMMON_REFERENCE
-from bench.tables import Lines
+from bench.ground.metrics import COMMON_REFERENCE
+from bench.leaderboard import extras
+from bench.tables import collect, stats, subsets
+from bench.tables.collect import Lines
+from bench.tables.disentanglement import disentanglement
+from bench.tables.line import Line, difference
+from bench.work.coefficients import COARSE, WHOLE
 
 Entry = dict[str, Any]
 
@@ -28,7 +28,7 @@ BOARDS = ("data-free", "validation-tuned", "calibration", "unlabelled-test", "ta
 """Order of the boards, from the least seen to the most."""
 
 _TAG = re.compile(r"\[[0-9a-f]{4,}\]$")
-"""What `bench.lines.name` adds where only the recipes of two rows differ."""
+"""What `bench.tables.line.name` adds where only the recipes of two rows differ."""
 
 WHY_TWO = (
     "Normalised accuracy divides by the accuracy of a row's own experts and therefore rises when these experts get "
@@ -48,7 +48,7 @@ def build(rows: pa.Table, cells: pa.Table, suite: str | None = None) -> dict[str
     Keys: suite, tasks, control, boards (each with board, backbone, rows), references, negation, posthoc, effects,
     curves, subsets, geometry, disentanglement, strengths, notes, sources, explanation.
     """
-    lines = tables.collect(rows, cells, suite)
+    lines = collect.collect(rows, cells, suite)
     by_board: dict[tuple[str, str], list[Line]] = defaultdict(list)
     unable = {kind: [line for line in lines.inapplicable if line.kind == kind] for kind in ("addition", "posthoc")}
     for line in lines.addition + unable["addition"]:
@@ -93,8 +93,8 @@ def _rank(lines: Lines, found: Sequence[Line], best: int = 1) -> list[Entry]:
             entry["rank"], entry["group"] = i + 1, groups[i]
             if i in differences:
                 d = differences[i]
-                entry["difference"] = tables.percent(d.value)
-                entry["difference_low"], entry["difference_high"] = tables.percent(d.low), tables.percent(d.high)
+                entry["difference"] = collect.percent(d.value)
+                entry["difference_low"], entry["difference_high"] = collect.percent(d.low), collect.percent(d.high)
                 entry["p"] = round(adjusted[i], 4)
     rest = sorted((x for x in found if not x.complete), key=lambda x: (x.reason != "", x.name))
     return entries + [_entry(lines, line, None) for line in rest]
@@ -130,11 +130,11 @@ def _entry(lines: Lines, line: Line, estimate: stats.Estimate | None) -> Entry:
         "board": line.board,
         "protocol": line.protocol,
         "backbone": line.backbone,
-        "accuracy": tables.percent(line.accuracy),
-        "low": tables.percent(estimate.low) if estimate else None,
-        "high": tables.percent(estimate.high) if estimate else None,
-        "normalised": tables.percent(lines.normalised(line)),
-        "normalised_common": tables.percent(lines.normalised(line, COMMON_REFERENCE)),
+        "accuracy": collect.percent(line.accuracy),
+        "low": collect.percent(estimate.low) if estimate else None,
+        "high": collect.percent(estimate.high) if estimate else None,
+        "normalised": collect.percent(lines.normalised(line)),
+        "normalised_common": collect.percent(lines.normalised(line, COMMON_REFERENCE)),
         "difference": None,
         "difference_low": None,
         "difference_high": None,
@@ -143,10 +143,10 @@ def _entry(lines: Lines, line: Line, estimate: stats.Estimate | None) -> Entry:
         "reason": line.reason,
         "seeds": [s for s in (sorted(line.keys) if line.reason else line.seeds) if s >= 0],
         "scaling": _scaling(line),
-        "by_task": {task: tables.percent(line.task_accuracy(task)) for task in line.tasks},
+        "by_task": {task: collect.percent(line.task_accuracy(task)) for task in line.tasks},
         "by_task_interval": {task: _wilson(line, task) for task in line.tasks},
         "by_seed": {
-            str(s): tables.percent(float(np.mean(list(line.accuracies(s).values()))))
+            str(s): collect.percent(float(np.mean(list(line.accuracies(s).values()))))
             for s in line.seeds
             if line.complete
         },
@@ -178,12 +178,12 @@ def _negation(lines: Lines) -> list[Entry]:
         images = next((n for seed in line.seeds for _, n in line.control[seed].values()), 0)
         low, high = stats.wilson(float(np.mean(control)) * images, images) if whole else (None, None)
         entry |= {
-            "target": tables.percent(line.accuracy),
-            "control": tables.percent(float(np.mean(control))) if whole else None,
-            "control_low": tables.percent(low),
-            "control_high": tables.percent(high),
-            "control_zero_shot": tables.percent(kept[0][0] / kept[0][1]) if kept else None,
-            "target_zero_shot": tables.percent(zero.accuracy) if zero else None,
+            "target": collect.percent(line.accuracy),
+            "control": collect.percent(float(np.mean(control))) if whole else None,
+            "control_low": collect.percent(low),
+            "control_high": collect.percent(high),
+            "control_zero_shot": collect.percent(kept[0][0] / kept[0][1]) if kept else None,
+            "target_zero_shot": collect.percent(zero.accuracy) if zero else None,
         }
         entries.append(entry)
     return entries
@@ -201,7 +201,7 @@ def _posthoc(lines: Lines, found: Sequence[Line]) -> list[Entry]:
     for line, estimate in _measured(lines, found):
         twins = {id(t): t for keys in line.keys.values() for key in keys if (t := plain.get(same(key))) is not None}
         (twin,) = twins.values() if len(twins) == 1 else (None,)
-        entries.append(_entry(lines, line, estimate) | {"as_it_is": tables.percent(twin.accuracy) if twin else None})
+        entries.append(_entry(lines, line, estimate) | {"as_it_is": collect.percent(twin.accuracy) if twin else None})
     return entries
 
 
@@ -273,7 +273,7 @@ def _wilson(line: Line, task: str) -> list[float | None] | None:
     if rate is None:
         return None
     total = line.counts[line.seeds[0]][task][1]
-    return [tables.percent(v) for v in stats.wilson(rate * total, total)]
+    return [collect.percent(v) for v in stats.wilson(rate * total, total)]
 
 
 def _scaling(line: Line) -> str:

@@ -8,10 +8,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bench import stats, tables
-from bench.lines import Line
-from bench.sensitivity import sensitivity
-from bench.tables import Lines
+from bench.tables import collect, stats
+from bench.tables.collect import Lines
+from bench.tables.line import Line
+from bench.tables.strength import sensitivity
 
 Found = dict[str, Any]
 
@@ -45,9 +45,9 @@ def _effect(lines: Lines, backbone: str, regulariser: str, pairs: Sequence[tuple
         {
             "method": method,
             "operator": operator,
-            "difference": tables.percent(e.value),
-            "low": tables.percent(e.low),
-            "high": tables.percent(e.high),
+            "difference": collect.percent(e.value),
+            "low": collect.percent(e.low),
+            "high": collect.percent(e.high),
             "p": round(p, 4),
             "significant": p < 1 - stats.CONFIDENCE,
         }
@@ -74,12 +74,12 @@ def curves(rows: pa.Table, lines: Lines) -> list[Found]:
     ...]}.
     """
     found: dict[str, dict[str, list[list[float | None]]]] = defaultdict(dict)
-    sweeps = tables.sweeps(rows, lines.addition)
+    sweeps = collect.sweeps(rows, lines.addition)
     for line in lines.addition:
         points = sweeps.get(line.name, {})
         if len(points) > 1:
             operator = line.name.partition("/")[2]
-            found[operator][line.finetuning] = [[s, tables.percent(v)] for s, v in points.items()]
+            found[operator][line.finetuning] = [[s, collect.percent(v)] for s, v in points.items()]
     return [{"operator": operator, "curves": found[operator]} for operator in sorted(found)]
 
 
@@ -114,9 +114,9 @@ def geometry(lines: Lines) -> list[Found]:
 
 
 def strengths(rows: pa.Table, cells: pa.Table, lines: Lines) -> list[Found]:
-    """Accuracy against lambda, the value that validation chose, and what the search cost; see `bench.sensitivity`."""
+    """Accuracy against lambda, the value that validation chose, what the search cost; see `bench.tables.strength`."""
     found = []
     for entry in sensitivity(rows.filter(pc.equal(rows["suite"], lines.suite)), cells):
-        curve = [{**p, **{k: tables.percent(p.get(k)) for k in ("validation", "test")}} for p in entry["curve"]]
+        curve = [{**p, **{k: collect.percent(p.get(k)) for k in ("validation", "test")}} for p in entry["curve"]]
         found.append({**entry, "curve": curve})
     return found

@@ -15,10 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench import results
 from bench.errors import BenchError, UnknownName
 from bench.leaderboard import boards, html, latex, pictures, plots, text
-from bench.store import Store
+from bench.store import results
+from bench.store.store import Store
 
 SUITE = re.compile(r"\w[\w.-]*")
 """What may become a folder's name: it comes from rows that somebody else may have written."""

@@ -8,9 +8,10 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from bench.leaderboard import published, subsets, svg, views
+from bench.leaderboard import published, svg, views
 from bench.leaderboard.boards import POSTHOC, Entry
 from bench.leaderboard.views import interval, number
+from bench.tables import subsets
 
 ASSETS = Path(__file__).parents[1] / "assets" / "leaderboard"
 

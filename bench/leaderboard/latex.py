@@ -9,9 +9,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench import bibliography, catalogue
 from bench.leaderboard.boards import Entry
 from bench.leaderboard.views import number
+from bench.registry import bibliography, catalogue
 
 VALUES = (
     "rank", "group", "accuracy", "low", "high", "normalised", "normalised_common", "difference", "difference_low",

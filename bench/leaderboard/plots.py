@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError, UnknownName
-from bench.leaderboard import pictures, subsets
+from bench.leaderboard import pictures
 from bench.leaderboard.pictures import MARKS, OKABE_ITO
+from bench.tables import subsets
 
 Page = Mapping[str, Any]
 FORMATS = (".svg", ".pdf", ".png")

@@ -6,9 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError
 
-from bench import cards, documents
-from bench.cards import Card
+from bench.cards import datasets
+from bench.cards.datasets import Card
 from bench.errors import BenchError
+from bench.ground import toml_json
 
 PATH = Path(__file__).parents[1] / "assets" / "published.toml"
 BACKBONES = ("ViT-B-32", "ViT-B-16", "ViT-L-14")
@@ -56,9 +57,9 @@ def load() -> dict[str, Any]:
 def read(path: Path) -> dict[str, Any]:
     """Read published figures from a file; BenchError names every problem."""
     try:
-        found = Published.model_validate(documents.read_toml(path))
+        found = Published.model_validate(toml_json.read_toml(path))
     except ValidationError as error:
-        raise BenchError(f"{path.name}: {cards.problems(error)}; correct it") from error
+        raise BenchError(f"{path.name}: {datasets.problems(error)}; correct it") from error
     except (OSError, ValueError) as error:
         raise BenchError(f"{path.name}: {error}; correct it") from error
     strangers = sorted({row.family for row in found.rows} - found.families.keys())

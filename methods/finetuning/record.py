@@ -1,8 +1,8 @@
 """The record of a fine-tuning method: what trains, how it enters the forward pass, and how it becomes a task vector.
 
-One loop (`bench.finetune.train`) serves every method; a method is these hooks and nothing else. `pretrained` maps the
-tower's parameter names to tensors and is never written to; `leaves` maps names to what the optimiser moves. The options
-of a method (`options`, with their defaults) are passed to every hook by keyword.
+One loop (`bench.work.finetune.train`) serves every method; a method is these hooks and nothing else. `pretrained` maps
+the tower's parameter names to tensors and is never written to; `leaves` maps names to what the optimiser moves. The
+options of a method (`options`, with their defaults) are passed to every hook by keyword.
 """
 
 from collections.abc import Callable, Mapping

@@ -12,9 +12,11 @@ import pytest
 @pytest.fixture(scope="session")
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with zero-shot, two experts of eight steps and their sum, really measured. Only for reading."""
-    from bench import catalogue, grid, suites
-    from bench.run import Session
-    from bench.runtime import Runtime
+    from bench.cards import suites
+    from bench.kinds.session import Session
+    from bench.plan import grid
+    from bench.registry import catalogue
+    from bench.work.runtime import Runtime
 
     where = tmp_path_factory.mktemp("measured") / "store"
     session = Session(Runtime(str(where)))

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from bench.cards import DatasetCard
+from bench.cards.datasets import DatasetCard
 
 
 def picture(seed: int, width: int = 24, height: int = 20) -> Image.Image:

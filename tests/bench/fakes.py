@@ -9,12 +9,15 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
-from bench import catalogue, experiments, grid, suites
-from bench.cells import Cell, Finetune
+from bench.cards import suites
 from bench.errors import BenchError
-from bench.records import Record
-from bench.schedule import Outcome
-from bench.store import Store
+from bench.kinds import experiments
+from bench.kinds.cells import Cell, Finetune
+from bench.kinds.protocol import Outcome
+from bench.plan import grid
+from bench.registry import catalogue
+from bench.store.records import Record
+from bench.store.store import Store
 
 HERE = Path(__file__).parent
 
@@ -84,8 +87,8 @@ import sys
 from functools import partial
 sys.path[:0] = {paths!r}
 import fakes
-from bench import driver
-driver.open_session = lambda runtime: fakes.FakeSession(runtime["store"], {trouble!r}, seconds={seconds!r})
+from bench.driver import execute
+execute.open_session = lambda runtime: fakes.FakeSession(runtime["store"], {trouble!r}, seconds={seconds!r})
 from bench.cli import main
 main({arguments!r})
 """

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from scipy.io import savemat
 
-from bench import cards
-from bench.cards import DatasetCard, Folder, SplitCard
-from bench.sources.hub import pattern
+from bench.cards import datasets
+from bench.cards.datasets import DatasetCard, Folder, SplitCard
+from bench.pixels.sources.hub import pattern
 from tests.bench.copies import idx, picture, png, shard
 
 TASKS = ("cars", "dtd", "eurosat", "gtsrb", "mnist", "resisc45", "sun397", "svhn", "imagenet")
@@ -23,7 +23,7 @@ TRAIN, HELD, TEST = 50, 5, 12  # every one of GTSRB's 43 classes in training, as
 
 def card_of(name: str, kind: str) -> DatasetCard:
     """The real card with 45 + 5 training and 12 test rows, and only its source of one kind, unpinned."""
-    real = cards.load(name)
+    real = datasets.load(name)
     source = next(s for s in real.sources if s.kind == kind)
     splits = {
         "train": SplitCard(rows=TRAIN - HELD),
@@ -40,7 +40,7 @@ def cards_of(kind: str) -> dict[str, DatasetCard]:
 
 def label(name: str, row: int) -> int:
     """Card label of a row: spread over the classes."""
-    return (7 * row) % len(cards.load(name).classes)
+    return (7 * row) % len(datasets.load(name).classes)
 
 
 def write(kind: str, root: Path) -> dict[str, DatasetCard]:
@@ -59,7 +59,7 @@ def _seed(part: str, row: int) -> int:
 
 def _hub(card: DatasetCard, root: Path) -> None:
     (source,) = card.sources
-    assert isinstance(source, cards.Hub)
+    assert isinstance(source, datasets.Hub)
     for part, count, name in (("train", TRAIN, source.train), ("test", TEST, source.test)):
         images = [png(picture(_seed(part, i))) for i in range(count)]
         labels = [label(card.name, i) for i in range(count)]
@@ -70,7 +70,7 @@ def _hub(card: DatasetCard, root: Path) -> None:
 
 def _folders(where: dict[str, str], folder_of: Callable[[str], str]) -> Callable[[str, Path], None]:
     def write_(name: str, root: Path) -> None:
-        card = cards.load(name)
+        card = datasets.load(name)
         source = next((s for s in card.sources if isinstance(s, Folder)), None)
         known = source.labels if source and source.labels else card.classes
         names = [f"n{i:08d}" for i in range(len(known))] if name == "imagenet" else [folder_of(k) for k in known]
@@ -86,7 +86,7 @@ def _folders(where: dict[str, str], folder_of: Callable[[str], str]) -> Callable
 def _cars(name: str, root: Path) -> None:
     base = root / "stanford_cars"
     (base / "devkit").mkdir(parents=True)
-    savemat(base / "devkit/cars_meta.mat", {"class_names": np.array(cards.load(name).classes, dtype=object)})
+    savemat(base / "devkit/cars_meta.mat", {"class_names": np.array(datasets.load(name).classes, dtype=object)})
     for part, count, path in (
         ("train", TRAIN, base / "devkit/cars_train_annos.mat"),
         ("test", TEST, base / "cars_test_annos_withlabels.mat"),
@@ -100,7 +100,7 @@ def _cars(name: str, root: Path) -> None:
 
 def _gtsrb(name: str, root: Path) -> None:
     training = root / "gtsrb/GTSRB/Training"
-    for number in range(len(cards.load(name).classes)):
+    for number in range(len(datasets.load(name).classes)):
         (training / f"{number:05d}").mkdir(parents=True)
     for row in range(TRAIN):
         picture(_seed("train", row)).save(training / f"{label(name, row):05d}" / f"{row:05d}.ppm")
@@ -131,7 +131,7 @@ def _svhn(name: str, root: Path) -> None:
 
 def _resisc(name: str, root: Path) -> None:
     def write_(part: str, count: int) -> None:
-        classes = [c.replace(" ", "_") for c in cards.load(name).classes]
+        classes = [c.replace(" ", "_") for c in datasets.load(name).classes]
         for kind in classes:
             (root / "resisc45/NWPU-RESISC45" / kind).mkdir(parents=True, exist_ok=True)
         files = [f"{classes[label(name, i)]}_{part}{i:03d}.jpg" for i in range(count)]

@@ -12,13 +12,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from bench import cards, driver, preflight, suites
-from bench.cells import Cell
-from bench.grid import Grid, grid
-from bench.progress import Progress
-from bench.schedule import Schedule
-from bench.store import Store
-from bench.suites import BackboneCard, Suite
+from bench.cards import datasets, suites
+from bench.cards.suites import BackboneCard, Suite
+from bench.driver import base, execute
+from bench.driver.progress import Progress
+from bench.kinds.cells import Cell
+from bench.plan import preflight
+from bench.plan.grid import Grid, grid
+from bench.plan.schedule import Schedule
+from bench.store.store import Store
+from bench.work import weights
 from tests.bench import miniature
 
 ARCHITECTURE = "miniature-ViT-B-32-quickgelu"
@@ -49,8 +52,8 @@ def install(
     monkeypatch.setattr(miniature, "KINDS", {kind: tuple(tasks) or miniature.KINDS[kind]})
     made = miniature.write(kind, root / "data")
     small = {n: c.model_copy(update={"templates": c.templates[:TEMPLATES]}) for n, c in made.items()}
-    real = cards.load
-    monkeypatch.setattr(cards, "load", lambda name: small.get(name) or real(name))
+    real = datasets.load
+    monkeypatch.setattr(datasets, "load", lambda name: small.get(name) or real(name))
     card = backbone(root, width, layers)
     monkeypatch.setattr(suites, "_backbones", lambda: {card.name: card})
     whole = suites.load("vision8")
@@ -77,7 +80,7 @@ def backbone(root: Path, width: int, layers: int) -> BackboneCard:
     card = BackboneCard(name="ViT-B-32", architecture=ARCHITECTURE, weights="openai", image_size=224)
     torch.manual_seed(0)
     model = open_clip.create_model(ARCHITECTURE, precision="fp32", load_weights=False)
-    path = preflight.weights_file(card)
+    path = weights.weights_file(card)
     path.parent.mkdir(parents=True, exist_ok=True)
     safetensors.torch.save_file({n: t.contiguous() for n, t in model.state_dict().items()}, path)
     return card
@@ -92,12 +95,12 @@ def run(suite: Suite, cells: list[Cell], store: Path) -> tuple[Schedule, Store]:
     """What `bench run --local` does after the command line is read; fails with the first cell that fails."""
     preflight.require(suite, cells)
     opened = Store(store)
-    state = driver.schedule(cells, opened)
+    state = execute.schedule(cells, opened)
 
-    def session() -> driver.Session:
-        return driver.open_session({"store": str(store)})
+    def session() -> base.Session:
+        return execute.open_session({"store": str(store)})
 
-    driver.run(state, opened, session, progress=Progress(state, quiet=True), workers=driver.Workers(), local=True)
+    execute.run(state, opened, session, progress=Progress(state, quiet=True), workers=base.Workers(), local=True)
     assert state.failed == {}
     assert state.blocked == {}
     return state, opened

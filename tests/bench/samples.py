@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bench.records import CELLS, SCHEMA, Record, pack_bits
+from bench.store.records import CELLS, SCHEMA, Record, pack_bits
 
 TASKS = ("apples", "birds", "cars")
 METHODS = ("nonlinear", "nonlinear+orthoreg", "att", "att+orthoreg")

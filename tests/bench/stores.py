@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pyarrow.fs as pafs
 
-from bench.store import Store
+from bench.store.store import Store
 
 
 def contents(store: Store, keys: Iterable[str] | None = None) -> dict[str, tuple[object, ...]]:

@@ -8,7 +8,7 @@ import torch
 from open_clip.transformer import VisionTransformer
 from torch._dynamo.backends.debugging import aot_eager
 
-from bench.suites import backbone
+from bench.cards.suites import backbone
 from benchmarks import _field as field
 from benchmarks import gpu
 from benchmarks.images import cached, compare, draw

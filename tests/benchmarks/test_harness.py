@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import results
-from bench.store import Store
+from bench.store import results
+from bench.store.store import Store
 from benchmarks import _noop, harness
 
 

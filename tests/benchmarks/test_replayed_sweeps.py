@@ -4,13 +4,13 @@ import json
 
 import pytest
 
-from bench import results
-from bench.cells import Addition, Finetune
-from bench.coefficients import COARSE
+from bench.cards.recipes import Recipe
 from bench.errors import BenchError
-from bench.recipes import Recipe
-from bench.records import Record
-from bench.store import Store
+from bench.kinds.cells import Addition, Finetune
+from bench.store import results
+from bench.store.records import Record
+from bench.store.store import Store
+from bench.work.coefficients import COARSE
 from benchmarks.coefficients import measure, replay
 
 GRID = tuple(i / 10 for i in range(11))

@@ -6,7 +6,7 @@ import pytest
 import torch
 from open_clip.transformer import VisionTransformer
 
-from bench.evaluate import Scaled, predict
+from bench.work.evaluate import Scaled, predict
 from benchmarks import _machine as machine
 from benchmarks import sweeps
 

@@ -7,7 +7,7 @@ tensors and the rounding of ranks are choices without an option; their tests sta
 
 import pytest
 
-from bench.contract import example, far, run
+from bench.checks.laws import example, far, run
 from methods.merging import MERGING
 from methods.options import choices
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import methods.merging
-from bench.contract import LAWS, example, run
+from bench.checks.laws import LAWS, example, run
 from methods.merging import MERGING
 from methods.operator import Operator
 

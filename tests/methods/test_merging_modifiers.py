@@ -5,7 +5,7 @@ import torch
 from torch import tensor
 from torch.testing import assert_close
 
-from bench.contract import broken, example
+from bench.checks.laws import broken, example
 from methods.merging import MERGING
 from methods.modifiers import MODIFIERS, resolve
 

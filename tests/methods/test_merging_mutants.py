@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from bench.contract import broken
+from bench.checks.laws import broken
 from methods.operator import Operator
 
 

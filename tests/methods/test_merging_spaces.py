@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.testing import assert_close
 
-from bench.contract import broken, example
+from bench.checks.laws import broken, example
 from methods.merging import MERGING
 from methods.modifiers import resolve
 from methods.spaces import in_space

@@ -57,13 +57,14 @@ def test_each_parameter_alone_moves_the_frozen_dual_as_it_moves_the_dual(dtype):
 
 
 def test_a_batch_of_another_size_needs_no_other_packing():
-    """The last batch of a split is smaller than the others, and every image has the same features in any batch."""
+    """The last batch of a split is smaller than the others, and every image has the same features in any batch, up to
+    rounding: oneDNN picks a kernel by the number of rows, and on some CPUs that changes the last bits."""
     module = visual(dtype=torch.float32)
     x = pixels(rows=7, dtype=torch.float32)
     frozen = Tower(module).frozen(named(module))
     with torch.inference_mode():
         whole = frozen(x)
-        assert torch.equal(torch.cat([frozen(part) for part in x.split(3)]), whole)
+        torch.testing.assert_close(torch.cat([frozen(part) for part in x.split(3)]), whole, rtol=1e-5, atol=1e-6)
 
 
 def test_only_float32_is_laid_out_for_onednn():

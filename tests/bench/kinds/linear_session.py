@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.evaluate import Evaluator
-from bench.images import Images
-from bench.runtime import Runtime
+from bench.pixels.images import Images
+from bench.work.evaluate import Evaluator
+from bench.work.runtime import Runtime
 from methods.merging import MERGING
 
 Picture = tuple[tuple[int, int], int]
@@ -44,7 +44,9 @@ def pictures(found: Sequence[Picture]) -> Images:
 
 
 class LinearSession:
-    """What a kind asks of `bench.run.Session`. `sets`: pictures by (task, split); `vectors`: the update of W by key."""
+    """What a kind asks of `bench.kinds.session.Session`. `sets`: pictures by (task, split); `vectors`: the update of W
+    by key.
+    """
 
     def __init__(
         self,

@@ -8,13 +8,13 @@ import pytest
 import torch
 from linear_session import LinearSession, Picture, pictures
 
-from bench.cells import Addition
-from bench.coefficients import COARSE, WHOLE
+from bench.ground.metrics import best_scaling
 from bench.kinds import addition
-from bench.metrics import best_scaling
-from bench.pruning import bound, spread, sweep
-from bench.records import PRUNED
-from bench.runtime import parse
+from bench.kinds.cells import Addition
+from bench.store.records import PRUNED
+from bench.work.coefficients import COARSE, WHOLE
+from bench.work.pruning import bound, spread, sweep
+from bench.work.runtime import parse
 
 GRID = tuple(round(0.1 * i, 1) for i in range(11))
 TASKS = ("one", "two", "three")

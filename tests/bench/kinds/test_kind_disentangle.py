@@ -6,11 +6,11 @@ import torch
 from linear_session import LinearSession
 from open_clip.transformer import VisionTransformer
 
-from bench.cells import Disentangle
 from bench.errors import BenchError
-from bench.evaluate import Evaluator
-from bench.images import Images
 from bench.kinds import disentangle
+from bench.kinds.cells import Disentangle
+from bench.pixels.images import Images
+from bench.work.evaluate import Evaluator
 from methods.tower import Tower
 
 ONE, TWO = [[0.0, 0.0], [2.0, 0.0]], [[0.0, 1.0], [0.0, 0.0]]

@@ -12,12 +12,16 @@ import pytest
 from safetensors import safe_open
 from stores import contents
 
-from bench import catalogue, experiments, finetune, grid, resume, suites
-from bench.cells import Finetune
-from bench.grid import Grid
-from bench.run import Session
-from bench.runtime import Runtime
-from bench.store import Store
+from bench.cards import suites
+from bench.kinds import experiments
+from bench.kinds.cells import Finetune
+from bench.kinds.session import Session
+from bench.plan import grid
+from bench.plan.grid import Grid
+from bench.registry import catalogue
+from bench.store.store import Store
+from bench.work import finetune, resume
+from bench.work.runtime import Runtime
 
 ROOT = Path(__file__).parent.parent.parent.parent
 ALWAYS = 1e-9

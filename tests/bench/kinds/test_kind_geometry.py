@@ -4,14 +4,17 @@ import pytest
 import torch
 from linear_session import LinearSession
 
-from bench import catalogue, experiments, grid, suites, weights
-from bench.cells import Finetune, Geometry
+from bench.cards import suites
 from bench.errors import BenchError
-from bench.kinds import geometry
-from bench.records import Record
-from bench.run import Session
-from bench.runtime import Runtime
-from bench.store import Store
+from bench.kinds import experiments, geometry
+from bench.kinds.cells import Finetune, Geometry
+from bench.kinds.session import Session
+from bench.plan import grid
+from bench.registry import catalogue
+from bench.store import task_vectors
+from bench.store.records import Record
+from bench.store.store import Store
+from bench.work.runtime import Runtime
 
 CELL = Geometry(
     suite="toy", backbone="toy", backbone_fingerprint="fp", tasks=(("one", "card"), ("two", "card")),
@@ -48,9 +51,9 @@ def test_it_runs_without_a_gpu_in_a_run_on_gpus(tmp_path) -> None:
     shape = session.evaluator(cell).backbone.pretrained[name].shape
     for seed, expert in enumerate(experts):
         update = torch.randn(shape, generator=torch.Generator().manual_seed(seed))
-        data = weights.dump({name: update}, None, {"key": expert.key})
+        data = task_vectors.dump({name: update}, None, {"key": expert.key})
         store.write_vector(expert.key, data)
-        store.write(Record(expert.key, expert.identity, metrics={"vector_sha256": weights.sha256(data)}))
+        store.write(Record(expert.key, expert.identity, metrics={"vector_sha256": task_vectors.sha256(data)}))
     outcome = session.attempt(cell)
     assert (outcome.status, outcome.error) == ("done", "")
     record = store.read(cell.key)

@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 from linear_session import LinearSession
 
-from bench.cells import Negation
 from bench.kinds import negation
-from bench.records import SCHEMA, Record
+from bench.kinds.cells import Negation
+from bench.store.records import SCHEMA, Record
 
 GRID = tuple(i / 20 for i in range(21))
 CELL = Negation(

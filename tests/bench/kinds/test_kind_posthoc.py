@@ -5,8 +5,8 @@ import json
 import torch
 from linear_session import LinearSession, LinearTower
 
-from bench.cells import Posthoc, Strength
 from bench.kinds import addition, posthoc, strength
+from bench.kinds.cells import Posthoc, Strength
 
 FIELDS = {
     "suite": "toy",

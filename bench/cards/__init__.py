@@ -1,0 +1,1 @@
+"""What is declared, as TOML that is checked when it is read: data sets, suites, backbones, recipes."""

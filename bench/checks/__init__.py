@@ -1,0 +1,1 @@
+"""What can be asked of a method, a record, a store and a machine: is it as it should be?"""

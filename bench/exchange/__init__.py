@@ -1,0 +1,1 @@
+"""Models from elsewhere and to elsewhere: published experts, merges of files, exports."""

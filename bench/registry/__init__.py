@@ -1,0 +1,1 @@
+"""Which methods there are: the built-in ones, those from entry points, those from `--include` files."""

@@ -1,0 +1,72 @@
+"""What the registries of `methods/` hold, readable without importing torch.
+
+`bench/assets/catalogue.json` is generated from the registries by `make catalogue` (a test says whether it is up to
+date), so that `bench ls`, `show` and `plan` answer at once. A user's own methods join it at run time: from `--include
+FILE.py` and from the entry-point groups `bench.merging` and `bench.finetuning`, which do import torch.
+Precedence is built-in, entry point, `--include`; a name that comes twice is an error.
+"""
+
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from bench.errors import UnknownName
+
+KINDS = ("operators", "composed", "finetuning", "regularizers", "modifiers", "spaces")
+"""What `catalogue.json` holds."""
+PATH = Path(__file__).parents[1] / "assets" / "catalogue.json"
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Plain facts about every method, by name."""
+
+    operators: dict[str, dict[str, Any]]
+    composed: dict[str, dict[str, Any]]
+    """Operators with a modifier (`tsv_m~lines`) or in a space (`ties@knots`) that the grid `compositions` runs."""
+    finetuning: dict[str, dict[str, Any]]
+    regularizers: dict[str, dict[str, Any]]
+    modifiers: dict[str, dict[str, Any]]
+    spaces: dict[str, dict[str, Any]]
+    compose: Callable[[str], dict[str, Any]] | None = field(default=None, compare=False, repr=False)
+    """Facts of a composition that `composed` lacks; None: of built-in operators only."""
+
+    def operator(self, name: str) -> dict[str, Any]:
+        """Facts of an operator, with modifiers and space (`tsv_m~lines@core`); new compositions import torch."""
+        known = self.operators | self.composed
+        if name in known:
+            return known[name]
+        base, *parts = re.split(r"[~@]", name)
+        if base not in self.operators:
+            raise UnknownName("merging operator", name, known)
+        if not parts or "" in parts:
+            raise UnknownName("merging operator", name, self.operators)
+        if self.compose is not None:
+            return self.compose(name)
+        from bench.registry import facts
+
+        return facts.composed(name)
+
+    def split_finetuning(self, name: str) -> tuple[str, str]:
+        """`att+orthoreg` -> ("att", "orthoreg"); both must be known."""
+        method, _, regularizer = name.partition("+")
+        if method not in self.finetuning:
+            raise UnknownName("fine-tuning method", method, self.finetuning)
+        if regularizer and regularizer not in self.regularizers:
+            raise UnknownName("regulariser", regularizer, self.regularizers)
+        return method, regularizer
+
+
+def joint_version(method: int, regularizer: int = 0) -> int:
+    """What a key says about the versions of a fine-tuning method and its regulariser."""
+    return method + 1000 * regularizer
+
+
+@cache
+def load() -> Catalogue:
+    """The built-in methods."""
+    return Catalogue(**json.loads(PATH.read_text(encoding="utf-8")))

@@ -1,0 +1,153 @@
+"""The live registries: built-in methods, entry points and `--include` files. `bench.registry.catalogue` needs no torch.
+
+`python -m bench.registry.live` writes `bench/assets/catalogue.json`.
+"""
+
+import ast
+import hashlib
+import importlib.util
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any
+
+from bench.errors import BenchError, UnknownName, told
+from bench.registry import catalogue, facts
+from bench.registry.catalogue import Catalogue
+from bench.registry.declaration import NAME, misdeclared, mistyped
+from methods.finetuning import FINETUNING
+from methods.finetuning.record import FineTuning
+from methods.merging import MERGING
+from methods.modifiers import MODIFIERS, resolve
+from methods.operator import Operator
+from methods.regularizers import REGULARIZERS
+from methods.spaces import SPACES
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Every method that this process knows: built in, from entry points and from `--include` files."""
+
+    operators: dict[str, Operator]
+    finetuning: dict[str, FineTuning]
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """{name of a method from an `--include` file: `fingerprint` of the file}"""
+
+    def knows(self, name: str) -> bool:
+        """Whether the operator of a name is here, whatever modifiers and space come behind it."""
+        return re.split(r"[~@]", name)[0] in self.operators
+
+    def operator(self, name: str) -> Operator:
+        """An operator by name, with modifiers and space (`tsv_m~lines`)."""
+        if not self.knows(name):
+            raise UnknownName("merging operator", name, self.operators)
+        return resolve(name, self.operators)
+
+
+def load(include: Iterable[str] = ()) -> Registry:
+    """The registries with entry points and included files; a name that comes twice is an error."""
+    operators, finetuning = dict(MERGING), dict(FINETUNING)
+    sources: dict[str, str] = {}
+    for group, kind, table in (("bench.merging", Operator, operators), ("bench.finetuning", FineTuning, finetuning)):
+        for point in entry_points(group=group):
+            _add(table, point.load(), kind, f"entry point {point.value}")
+    for path in include:
+        found = [value for value in vars(_module(path)).values() if isinstance(value, Operator | FineTuning)]
+        built_in = {id(method) for method in (*MERGING.values(), *FINETUNING.values())}  # imported to build upon
+        own = [method for method in found if id(method) not in built_in]
+        if not own:
+            raise BenchError(f"--include {path}: no Operator or FineTuning in it; assign one at module level")
+        for method in own:
+            _add(operators if isinstance(method, Operator) else finetuning, method, type(method), path)
+            sources[method.name] = fingerprint(Path(path).read_bytes())
+    return Registry(operators, finetuning, sources)
+
+
+def fingerprint(source: bytes) -> str:
+    """12 hex digits of what a Python file does: comments, blank lines and docstrings may change, nothing else."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [x for x in node.body if not (isinstance(x, ast.Expr) and isinstance(x.value, ast.Constant))]
+    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()[:12]
+
+
+def _module(path: str) -> Any:
+    if not Path(path).is_file():
+        raise BenchError(f"--include {path}: no such file; give the path of a Python file")
+    spec = importlib.util.spec_from_file_location(f"bench_include_{Path(path).stem}", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except ModuleNotFoundError as error:
+        raise BenchError(f"--include {path}: {error}; install it, or move what it holds into the file") from error
+    except (Exception, SystemExit) as error:
+        raise BenchError(f"--include {path}: {told(error)}; mend the file") from error
+    return module
+
+
+def _add(table: dict[str, Any], method: Any, kind: type[Operator] | type[FineTuning], where: str) -> None:
+    if not isinstance(method, kind):
+        raise BenchError(f"{where}: {method!r} is not a {kind.__name__}; see docs/operator.md")
+    wrong = mistyped(method)
+    if not wrong and not NAME.fullmatch(method.name):
+        wrong = f"the name {method.name!r} is not made of letters, digits, _, - and dots; rename it"
+    if not wrong and isinstance(method, Operator):
+        wrong = misdeclared(method)
+    if wrong:
+        raise BenchError(f"{where}: {method.name}: {wrong}")
+    if method.name in table and table[method.name] is not method:
+        built_in = method.name in MERGING or method.name in FINETUNING
+        raise BenchError(f"{where}: the name {method.name!r} is taken{' by a built-in' * built_in}; rename your method")
+    table[method.name] = method
+
+
+COMPOSED = (
+    "task_arithmetic~norm_match",
+    "ties~norm_match",
+    "tsv_m~norm_match",
+    "task_arithmetic~lines",
+    "tsv_m~lines",
+    "task_arithmetic~isotropise",
+    "task_arithmetic~svc",
+    "iso_c~svc",
+    "tsv_m@split_qkv",
+    "iso_c@split_qkv",
+    "tsv_m@core",
+    "iso_c@core",
+    "ties@knots",
+)
+"""Operators with a modifier or in a space that the grid `compositions` runs; any other one can be asked for."""
+
+
+def catalogue_of(registry: Registry) -> Catalogue:
+    """Everything in the registries that can be said without running it, as JSON values."""
+    operators = {name: facts.operator_facts(op) for name, op in registry.operators.items()}
+    composed = {name: facts.operator_facts(registry.operator(name)) for name in COMPOSED}
+    finetuning = {
+        n: {**facts.plain(m), "options": dict(m.options), "tangent": m.tangent, "version": m.version}
+        for n, m in registry.finetuning.items()
+    }
+    regularizers = {
+        n: {"title": r.title, "paper": r.paper, "formula": r.formula, "options": dict(r.options), "version": r.version}
+        for n, r in REGULARIZERS.items()
+    }
+    modifiers = {n: {**facts.plain(m), "when": m.when, **facts.options(m.grid)} for n, m in MODIFIERS.items()}
+    spaces = {n: facts.plain(s) for n, s in SPACES.items()}
+    own = partial(facts.composed, operators=registry.operators)
+    return Catalogue(operators, composed, finetuning, regularizers, modifiers, spaces, compose=own)
+
+
+def text(known: Catalogue) -> str:
+    """The content of catalogue.json."""
+    return json.dumps({name: getattr(known, name) for name in catalogue.KINDS}, indent=1, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    catalogue.PATH.write_text(text(catalogue_of(Registry(dict(MERGING), dict(FINETUNING)))), encoding="utf-8")

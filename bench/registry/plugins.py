@@ -1,0 +1,18 @@
+"""The catalogue with a user's own methods: from entry points and from `--include` files, which import torch."""
+
+from collections.abc import Iterable
+from importlib.metadata import entry_points
+
+from bench.registry.catalogue import Catalogue, load
+
+GROUPS = ("bench.merging", "bench.finetuning")
+
+
+def with_plugins(include: Iterable[str] = ()) -> Catalogue:
+    """The catalogue extended by entry points and `--include` files; imports torch only when there are any."""
+    include = tuple(include)
+    if not include and not any(entry_points(group=group) for group in GROUPS):
+        return load()
+    from bench.registry import live
+
+    return live.catalogue_of(live.load(include))

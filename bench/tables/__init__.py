@@ -1,0 +1,1 @@
+"""From stored rows to numbers one can stand by: means, intervals, tests, curves. No torch."""

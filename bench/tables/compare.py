@@ -1,0 +1,245 @@
+"""`bench compare`: is one row better than another, and what does a regulariser do to an operator? Reads Parquet only.
+
+Results are plain dicts of rounded numbers (accuracies and differences in percent and points), so what `--json`
+prints is what the text says.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+
+from bench.errors import BenchError, UnknownName
+from bench.ground.metrics import COMMON_REFERENCE
+from bench.registry import catalogue
+from bench.tables import collect, stats
+from bench.tables.collect import Lines
+from bench.tables.line import Line, difference
+
+ALPHA = 1 - stats.CONFIDENCE
+BASELINE = "task_arithmetic"
+
+
+def compare(rows: pa.Table, cells: pa.Table, a: str, b: str, *, suite: str | None = None) -> dict[str, Any]:
+    """Row `a` minus row `b`, paired by image and seed. Names are `FINETUNING/OPERATOR`, `zero-shot`,
+    `FINETUNING/expert`.
+
+    Keys: suite, a, b (name, accuracy, normalised, normalised_common), difference, low, high, p, detectable, seeds,
+    verdict, sentence, tasks (per task: a, b, difference, won, lost, p of McNemar's exact test and p_holm over the
+    tasks).
+    """
+    lines = collect.collect(rows, cells, suite)
+    first, second = lines.find(a), lines.find(b)
+    outcome, seeds = _paired(first, second)
+    (estimate,) = filter(None, lines.differences([(first, second)]))
+    return {
+        "suite": lines.suite,
+        "a": _side(lines, first, seeds),
+        "b": _side(lines, second, seeds),
+        **_numbers(estimate, estimate.p),
+        "seeds": [s for s in seeds if s >= 0],
+        "boards_differ": _boards_differ(first, second),
+        "tasks": _by_task(first, second, outcome, seeds),
+        **_verdict(first.name, second.name, estimate, estimate.p),
+    }
+
+
+def compare_regulariser(
+    rows: pa.Table,
+    cells: pa.Table,
+    operator: str,
+    regulariser: str = "orthoreg",
+    *,
+    baseline: str = BASELINE,
+    suite: str | None = None,
+) -> dict[str, Any]:
+    """An operator next to a regulariser, on every fine-tuning method that was measured with and without it.
+
+    For every method M three differences, Holm over all of them:
+    `effect`   M+regulariser/operator - M/operator: what the regulariser adds to the operator;
+    `instead`  M/operator - M+regulariser/baseline: the operator instead of the regulariser;
+    `beside`   M+regulariser/operator - M+regulariser/baseline: the operator on top of the regulariser.
+    The last two are left out where operator and baseline are the same or the baseline was not measured. `left_out`
+    names the operator's rows without numbers on the methods that other operators were measured on, and why.
+    """
+    lines = collect.collect(rows, cells, suite)
+    measured = {line.name: line for line in lines.addition if line.complete}
+    merged = [line for line in lines.all if line.kind == "addition"]
+    known = {_variant(line) for line in merged}
+    if operator not in known:
+        ways = sorted({_variant(line) for line in merged if line.operator == operator})
+        if ways:
+            raise BenchError(f"{operator} was measured in {len(ways)} ways ({', '.join(ways)}); name one of them")
+        raise UnknownName("measured operator", operator, known)
+    regularisers = {line.finetuning.partition("+")[2] for line in merged} - {""} | catalogue.load().regularizers.keys()
+    if regulariser not in regularisers:
+        raise UnknownName("regulariser", regulariser, regularisers)
+    methods = sorted({line.finetuning.partition("+")[0] for line in merged if _variant(line) == operator})
+    pairs: list[tuple[str, str, Line, Line]] = []
+    for method in methods:
+        plain, regular = measured.get(f"{method}/{operator}"), measured.get(f"{method}+{regulariser}/{operator}")
+        rival = measured.get(f"{method}+{regulariser}/{baseline}") if baseline != operator else None
+        for kind, one, other in (("effect", regular, plain), ("instead", plain, rival), ("beside", regular, rival)):
+            if one is not None and other is not None:
+                pairs.append((method, kind, one, other))
+    left_out = _left_out(lines, merged, operator, regulariser)
+    if not pairs:
+        regularised = sorted({line.finetuning for line in lines.addition if "+" in line.finetuning})
+        first = f"; {left_out[0]['name']}: {left_out[0]['reason']}" if left_out else ""
+        raise BenchError(
+            f"{operator} has not been measured with and without {regulariser} on any fine-tuning method "
+            f"(regularised methods here: {', '.join(regularised) or 'none'}{first}); run both first"
+        )
+    return _family(lines, pairs, operator, regulariser, baseline) | {"left_out": left_out}
+
+
+def _variant(line: Line) -> str:
+    """What follows the fine-tuning method in a row's name: the operator and what tells its variants apart."""
+    return line.name.partition("/")[2]
+
+
+def _left_out(lines: Lines, merged: Sequence[Line], operator: str, regulariser: str) -> list[dict[str, str]]:
+    mine = {line.finetuning: line for line in merged if _variant(line) == operator}
+    methods = {line.finetuning for line in lines.addition if line.finetuning.partition("+")[2] in ("", regulariser)}
+    found = []
+    for method in sorted(methods | mine.keys()):
+        line, others = mine.get(method), [x.name for x in merged if (x.finetuning, x.operator) == (method, operator)]
+        if line is None:
+            reason = f"only as {', '.join(others)}" if others else "not measured"
+        elif line.complete:
+            continue
+        else:
+            reason = f"not applicable, {line.reason}" if line.reason else _unfinished(line)
+        found.append({"name": f"{method}/{operator}", "reason": reason})
+    return found
+
+
+def _family(
+    lines: Lines, pairs: Sequence[tuple[str, str, Line, Line]], operator: str, regulariser: str, baseline: str
+) -> dict[str, Any]:
+    paired = [_paired(one, other) for _, _, one, other in pairs]
+    found = [e for e in lines.differences([(one, other) for _, _, one, other in pairs]) if e is not None]
+    adjusted = stats.holm([e.p for e in found])
+    comparisons = []
+    for (method, kind, one, other), (outcome, seeds), estimate, p in zip(pairs, paired, found, adjusted, strict=True):
+        comparisons.append(
+            {
+                "method": method,
+                "kind": kind,
+                "a": _side(lines, one, seeds),
+                "b": _side(lines, other, seeds),
+                **_numbers(estimate, p),
+                "seeds": [s for s in seeds if s >= 0],
+                "boards_differ": _boards_differ(one, other),
+                "tasks": _by_task(one, other, outcome, seeds),
+                **_verdict(one.name, other.name, estimate, p, len(pairs)),
+            }
+        )
+    return {
+        "suite": lines.suite,
+        "operator": operator,
+        "regulariser": regulariser,
+        "baseline": baseline,
+        "comparisons": comparisons,
+        "sentence": _summary(comparisons, operator, regulariser, baseline),
+    }
+
+
+def _paired(a: Line, b: Line) -> tuple[stats.Outcome, tuple[int, ...]]:
+    for line in (a, b):
+        if line.reason:
+            raise BenchError(f"row {line.name} does not exist: not applicable, {line.reason}")
+        if not line.complete:
+            raise BenchError(f"row {line.name} has {_unfinished(line)}; finish it with `bench run` first")
+    found = difference(a, b)
+    if found is None:
+        raise BenchError(f"rows {a.name} and {b.name} share no seed or lack correctness bits; they cannot be paired")
+    return found
+
+
+def _boards_differ(a: Line, b: Line) -> bool:
+    """Whether one row was allowed to see more than the other; experts and the pretrained model are on no board."""
+    return a.board != b.board and "reference" not in (a.board, b.board)
+
+
+def _unfinished(line: Line) -> str:
+    return f"{line.measured}/{len(line.tasks)} tasks"
+
+
+def _side(lines: Lines, line: Line, seeds: Sequence[int]) -> dict[str, Any]:
+    """One row on the seeds of the comparison."""
+    own = [s if s in line.counts else line.seeds[0] for s in seeds]
+    mean = sum(sum(line.accuracies(s).values()) / len(line.tasks) for s in own) / len(own)
+    return {
+        "name": line.name,
+        "board": line.board,
+        "accuracy": collect.percent(mean),
+        "normalised": collect.percent(lines.normalised(line, "", own)),
+        "normalised_common": collect.percent(lines.normalised(line, COMMON_REFERENCE, own)),
+    }
+
+
+def _numbers(estimate: stats.Estimate, p: float) -> dict[str, Any]:
+    return {
+        "difference": collect.percent(estimate.value),
+        "low": collect.percent(estimate.low),
+        "high": collect.percent(estimate.high),
+        "p": round(p, 6),
+        "detectable": collect.percent(estimate.detectable),
+    }
+
+
+def _by_task(a: Line, b: Line, outcome: stats.Outcome, seeds: Sequence[int]) -> list[dict[str, Any]]:
+    tests = [stats.mcnemar(task) for task in outcome]
+    adjusted = stats.holm([p for _, _, p in tests])
+    found = []
+    for task, values, (won, lost, p), p_holm in zip(a.tasks, outcome, tests, adjusted, strict=True):
+        first, second = (
+            sum(x.accuracies(s if s in x.counts else x.seeds[0])[task] for s in seeds) / len(seeds) for x in (a, b)
+        )
+        found.append(
+            {
+                "task": task,
+                "a": collect.percent(first),
+                "b": collect.percent(second),
+                "difference": collect.percent(float(values.mean())),
+                "won": won,
+                "lost": lost,
+                "p": round(p, 6),
+                "p_holm": round(p_holm, 6),
+            }
+        )
+    return found
+
+
+def _verdict(a: str, b: str, estimate: stats.Estimate, p: float, family: int = 1) -> dict[str, str]:
+    """better, worse or tied, and the sentence that says so with its size. `p` is adjusted for `family` comparisons."""
+    among = f" (Holm over {family} comparisons)" if family > 1 else ""
+    points = f"{100 * estimate.value:+.2f} points [{100 * estimate.low:+.2f}, {100 * estimate.high:+.2f}]"
+    if p < ALPHA:
+        word = "better" if estimate.value > 0 else "worse"
+        return {"verdict": word, "sentence": f"{a} is {word} than {b}: {points}, p {p_text(p)}{among}."}
+    within = 100 * max(abs(estimate.low), abs(estimate.high))
+    sentence = f"{a} and {b} are tied within {within:.2f} points: {points}, p {p_text(p)}{among}."
+    return {"verdict": "tied", "sentence": sentence}
+
+
+def _summary(comparisons: Sequence[dict[str, Any]], operator: str, regulariser: str, baseline: str) -> str:
+    parts = []
+    for kind, asked in (
+        ("effect", f"{regulariser} under {operator}"),
+        ("instead", f"{operator} instead of {regulariser} (with {baseline})"),
+        ("beside", f"{operator} on top of {regulariser} (instead of {baseline})"),
+    ):
+        verdicts = [c["verdict"] for c in comparisons if c["kind"] == kind]
+        if verdicts:
+            counts = ", ".join(
+                f"{verdicts.count(word)} {word}" for word in ("better", "tied", "worse") if word in verdicts
+            )
+            parts.append(f"{asked}: {counts} of {len(verdicts)} fine-tuning methods")
+    return "; ".join(parts) + "."
+
+
+def p_text(p: float) -> str:
+    """Three decimals with their sign of relation, or the bound below which they say nothing."""
+    return f"= {p:.3f}" if p >= 0.001 else "< 0.001"
