@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 import typer
+from test_layers import FLOORS
 
 from bench.cli.app import app, call
 from bench.leaderboard import plots
@@ -365,6 +366,8 @@ def test_the_tree_of_the_readme_names_every_folder(top: str) -> None:
     }
     assert len(named) == len(set(named)) >= 5
     assert set(named) == there
+    if top == "bench":  # "Rooms are listed from the ground up"
+        assert [name for name in named if name in FLOORS] == [floor for floor in FLOORS if floor in named]
 
 
 def test_figures_that_results_md_repeats_are_in_the_leaderboards() -> None:

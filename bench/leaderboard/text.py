@@ -6,9 +6,9 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from bench.ground.metrics import COMMON_REFERENCE
 from bench.leaderboard.boards import Entry
 from bench.leaderboard.views import DASH, further, interval, markdown, number
-from bench.metrics import COMMON_REFERENCE
 
 SHORT, LONG = 5, 40
 """Rows of a board in the project's README and in the leaderboards' own."""
