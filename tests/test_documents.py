@@ -370,6 +370,13 @@ def test_the_tree_of_the_readme_names_every_folder(top: str) -> None:
         assert [name for name in named if name in FLOORS] == [floor for floor in FLOORS if floor in named]
 
 
+def test_the_guide_names_every_law() -> None:
+    from bench.checks.laws import LAWS
+
+    table = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8").partition("| law |")[2].partition("\n\n")[0]
+    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == list(LAWS)
+
+
 def test_figures_that_results_md_repeats_are_in_the_leaderboards() -> None:
     text = (ROOT / "docs" / "results.md").read_text(encoding="utf-8")
     prose = re.sub(r"<!-- (\w+):begin -->.*?<!-- \1:end -->", "", text, flags=re.DOTALL)
