@@ -84,10 +84,8 @@ def write(measured: Costs) -> Path:
     """Put one backbone's costs into the table of its device; returns the file."""
     path = path_of(measured.device)
     known = read(measured.device) | {measured.backbone: measured}
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"version": VERSION, "costs": [asdict(c) for c in known.values()]}, indent=1) + "\n"
-    with atomic.whole(path) as part:
-        part.write_text(text, encoding="utf-8")
+    atomic.write(path, text.encode())
     return path
 
 
