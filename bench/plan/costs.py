@@ -80,10 +80,8 @@ def write(measured: Costs) -> Path:
     """Put one backbone's costs into the table of its device; returns the file."""
     path = path_of(measured.device)
     table = read(measured.device) | {measured.backbone: measured}
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = json.dumps({"version": VERSION, "costs": [asdict(c) for c in table.values()]}, indent=1) + "\n"
-    with atomic.whole(path) as part:
-        part.write_text(text, encoding="utf-8")
+    atomic.write(path, text.encode())
     return path
 
 
