@@ -9,10 +9,11 @@ paired.
 import hashlib
 import json
 import re
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, ClassVar
 
+from bench.cards import recipes
 from bench.cards.recipes import Recipe
 from bench.errors import BenchError
 from bench.ground.toml_json import canonical
@@ -24,10 +25,6 @@ PUBLISHED = ":"
 
 KEY = re.compile(r"[0-9a-f]{4,20}")
 """What may stand for a key on the command line: its first four digits or more."""
-
-RECIPE_DEFAULTS: dict[str, Any] = json.loads(
-    json.dumps({f.name: f.default for f in fields(Recipe) if f.default is not MISSING})
-)
 
 
 @dataclass(frozen=True)
@@ -44,14 +41,8 @@ class Cell:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What is computed, as plain JSON values.
-
-        A recipe appears without the numbers that are at their defaults, so that an option added later, off by
-        default, renames no result. The defaults themselves are pinned by a test.
-        """
-        found = {"kind": self.kind, "key_version": KEY_VERSION, **json.loads(json.dumps(self, default=field_values))}
-        if "recipe" in found:
-            found["recipe"] = {k: v for k, v in found["recipe"].items() if v != RECIPE_DEFAULTS.get(k)}
+        """What is computed, as plain JSON values."""
+        found = {"kind": self.kind, "key_version": KEY_VERSION, **json.loads(json.dumps(self, default=_plain))}
         if found.get("sweep") == WHOLE:  # once the only one there was: such cells keep their keys
             del found["sweep"]
         return found
@@ -291,11 +282,15 @@ def from_identity(identity: Any, key: str = "") -> Cell:
 
 
 def field_values(value: Any) -> dict[str, Any]:
-    """A cell or a recipe as JSON sees it; `dataclasses.asdict` copies every value and takes five times as long."""
+    """A cell as JSON sees it; `dataclasses.asdict` copies every value and takes five times as long."""
     return {f.name: getattr(value, f.name) for f in fields(value)}
+
+
+def _plain(value: Any) -> dict[str, Any]:
+    return recipes.identity(value) if isinstance(value, Recipe) else field_values(value)
 
 
 def _frozen(name: str, value: Any) -> Any:
     if name == "recipe":
-        return Recipe(**{k: _frozen(k, v) for k, v in value.items()})
+        return recipes.from_identity(value)
     return tuple(_frozen(name, v) for v in value) if isinstance(value, list) else value

@@ -11,6 +11,8 @@ from bench.kinds.protocol import Warm
 from bench.kinds.rows import Found, Rows, row, seed_of
 from bench.store import task_vectors
 from bench.work import finetune
+from bench.work.pictures import Pictures
+from bench.work.training import Training
 
 
 def run(cell: Finetune, session: Warm) -> Found:
@@ -22,14 +24,9 @@ def run(cell: Finetune, session: Warm) -> Found:
         base.tower,
         base.pretrained,
         head,
-        evaluator.near(train).pixels,
-        train.labels,
-        cell.recipe,
-        method=method,
-        regulariser=cell.regularizer or None,
+        Pictures(evaluator.near(train).pixels, train.labels, base.card.mean, base.card.std),
+        Training.of(cell.recipe, method, cell.regularizer),
         seed=seed_of("finetune", cell.task, cell.seed),
-        mean=base.card.mean,
-        std=base.card.std,
         device=base.device,
         checkpoint=session.checkpoint(cell),
     )

@@ -24,7 +24,7 @@ from bench.ground import atomic, toml_json
 from bench.kinds.cells import Addition, Cell, Disentangle, Finetune, Imported, Negation, ZeroShot, method_of
 from bench.pixels import images
 from bench.plan import preflight
-from bench.registry.catalogue import Catalogue
+from bench.registry.catalogue import Catalogue, load
 from bench.work import coefficients
 
 VERSION = 1
@@ -180,11 +180,12 @@ def vector(cell: Finetune, costs: Costs | None = None) -> int:
     block = (4 + 2 * vision.get("mlp_ratio", 4.0)) * w * w + (9 + vision.get("mlp_ratio", 4.0)) * w
     whole = blocks * block + w * (1 + tokens + config["embed_dim"] + 3 * patch * patch + 4)
     attention = blocks * 4 * w * w
+    (rank, *_) = load().options["lora"]["rank"]
     trained = {
         "nonlinear": whole,
         "tta": whole,
         "att": attention,
-        "lora": attention + 6 * blocks * w * cell.recipe.rank,
+        "lora": attention + 6 * blocks * w * dict(cell.recipe.options).get("rank", rank),
     }
     return 4 * int(trained.get(cell.method, 0))
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bench.cards import suites
+from bench.cards.recipes import check_names
 from bench.cards.suites import BackboneCard, Suite
 from bench.errors import BenchError, UnknownName
 from bench.ground.toml_json import canonical
@@ -119,6 +120,7 @@ def plan(
         raise BenchError(
             f"grid wants {chosen.tasks} tasks, suite {suite.name} has {len(suite.tasks)}; choose another suite"
         )
+    check_names(dict(chosen.recipe), catalogue.owners(name for name in methods if PUBLISHED not in name))
     tasks = suite.tasks[: chosen.tasks]
     cells: list[Cell] = []
     for backbone in map(suites.backbone, backbones or suite.backbones):
@@ -222,7 +224,7 @@ def _finetune(
         regularizer=regularizer,
         seed=seed,
         version=joint_version(*versions),
-        recipe=suite.recipe(method, regularizer, task, **overrides),
+        recipe=suite.recipe(method, regularizer, task, catalogue.options, **overrides),
     )
 
 

@@ -130,14 +130,8 @@ def catalogue_of(registry: Registry) -> Catalogue:
     """Everything in the registries that can be said without running it, as JSON values."""
     operators = {name: facts.operator_facts(op) for name, op in registry.operators.items()}
     composed = {name: facts.operator_facts(registry.operator(name)) for name in COMPOSED}
-    finetuning = {
-        n: {**facts.plain(m), "options": dict(m.options), "tangent": m.tangent, "version": m.version}
-        for n, m in registry.finetuning.items()
-    }
-    regularizers = {
-        n: {"title": r.title, "paper": r.paper, "formula": r.formula, "options": dict(r.options), "version": r.version}
-        for n, r in REGULARIZERS.items()
-    }
+    finetuning = {n: {**facts.trained(m), "tangent": m.tangent} for n, m in registry.finetuning.items()}
+    regularizers = {n: facts.trained(r) for n, r in REGULARIZERS.items()}
     modifiers = {n: {**facts.plain(m), "when": m.when, **facts.options(m.grid)} for n, m in MODIFIERS.items()}
     spaces = {n: facts.plain(s) for n, s in SPACES.items()}
     own = partial(facts.composed, operators=registry.operators)

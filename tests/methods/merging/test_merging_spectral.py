@@ -5,7 +5,6 @@ import torch
 from torch import tensor
 from torch.testing import assert_close
 
-from methods.linalg import SvdCache
 from methods.merging import MERGING, iso_cts, wudi
 from methods.merging.doge_ta import shared_basis, shift
 from methods.vectors import generator
@@ -254,15 +253,3 @@ def test_low_rank_updates_give_the_same_in_float32_and_float64(name):
     single = [b @ a for b, a in zip(left, right, strict=True)]
     double = [b.double() @ a.double() for b, a in zip(left, right, strict=True)]
     assert relative(merge(name, *single), merge(name, *double)) < 1e-3
-
-
-@pytest.mark.parametrize("name", ["tsv_m", "iso_c", "iso_cts", "star", "dc_merge", "doge_ta"])
-def test_spectral_operators_share_one_cache(name):
-    vectors, cache = [{"w": x} for x in randoms(3, 8, 12)], SvdCache()
-    few = {"iterations": 3} if name == "doge_ta" else {}
-    plain = MERGING[name].merge(vectors, **few)
-    assert_close(MERGING[name].merge(vectors, cache=cache, **few), plain)
-    held = len(cache)
-    assert held
-    assert_close(MERGING[name].merge(vectors, cache=cache, **few), plain)
-    assert len(cache) == held
