@@ -75,6 +75,10 @@ class Catalogue:
             Owner.regularizer(r, self.options[r]) for r in dict.fromkeys(r for _, r in pairs if r)
         ]
 
+    def tangent(self, finetuning: str) -> bool:
+        """Whether models of a fine-tuning method, if it is here, are evaluated as tangent models."""
+        return bool(self.finetuning.get(names.finetuning(finetuning).method, {}).get("tangent"))
+
 
 def joint_version(method: int, regularizer: int = 0) -> int:
     """What a key says about the versions of a fine-tuning method and its regulariser."""

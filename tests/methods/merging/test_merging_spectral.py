@@ -214,7 +214,7 @@ def test_ace_with_the_plain_numerator_returns_a_single_task():
 def test_doge_shift_equals_autograd_and_adam():
     deltas = torch.stack(randoms(3, 6, 9)) * 1e-2
     lambdas = 0.07 / torch.linalg.vector_norm(deltas, dim=(1, 2))
-    basis = shared_basis(deltas, 3, None)
+    basis = shared_basis(deltas, 3)
     assert basis.shape == (6, 2)
     delta = torch.nn.Parameter(torch.zeros(6, 9))
     adam = torch.optim.Adam([delta], lr=1e-4)
