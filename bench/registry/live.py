@@ -102,8 +102,9 @@ def _add(table: dict[str, Any], method: Any, kind: type[Operator] | type[FineTun
         wrong = misdeclared(method)
     if wrong:
         raise BenchError(f"{where}: {method.name}: {wrong}")
-    if method.name in table and table[method.name] is not method:
-        built_in = method.name in MERGING or method.name in FINETUNING
+    regularizer = isinstance(method, FineTuning) and method.name in REGULARIZERS  # options are told apart by owner
+    if regularizer or (method.name in table and table[method.name] is not method):
+        built_in = regularizer or method.name in MERGING or method.name in FINETUNING
         raise BenchError(f"{where}: the name {method.name!r} is taken{' by a built-in' * built_in}; rename your method")
     table[method.name] = method
 

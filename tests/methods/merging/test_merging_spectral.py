@@ -5,6 +5,7 @@ import torch
 from torch import tensor
 from torch.testing import assert_close
 
+from methods.linalg import SvdCache, polar, singular_values
 from methods.merging import MERGING, iso_cts, wudi
 from methods.merging.doge_ta import shared_basis, shift
 from methods.vectors import generator
@@ -253,3 +254,12 @@ def test_low_rank_updates_give_the_same_in_float32_and_float64(name):
     single = [b @ a for b, a in zip(left, right, strict=True)]
     double = [b.double() @ a.double() for b, a in zip(left, right, strict=True)]
     assert relative(merge(name, *single), merge(name, *double)) < 1e-3
+
+
+def test_a_matrix_asked_for_twice_is_decomposed_once():
+    matrix, cache = randoms(1, 8, 12)[0], SvdCache()
+    assert_close(singular_values(matrix, cache), torch.linalg.svdvals(matrix.double()))
+    assert_close(polar(matrix, cache), polar(matrix), rtol=0, atol=0)
+    assert len(cache) == 1
+    assert len(cache.get(2 * matrix.double()).s) == 8
+    assert len(cache) == 2
