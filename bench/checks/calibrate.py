@@ -17,8 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.cards import suites
-from bench.cards.recipes import Recipe
+from bench.cards import recipes, suites
 from bench.errors import BenchError
 from bench.pixels.images import Images
 from bench.plan.costs import Costs
@@ -27,7 +26,9 @@ from bench.store import task_vectors
 from bench.work import backbone, finetune, weights
 from bench.work.backbone import Backbone
 from bench.work.evaluate import Evaluator
+from bench.work.pictures import Pictures
 from bench.work.runtime import Runtime, settle
+from bench.work.training import Training
 
 CLASSES = 10
 
@@ -59,6 +60,7 @@ def measure(
     batch = batch or (128 if on_gpu else 32 if size <= 64 else 8)
     steps = steps or (20 if on_gpu else 2)
     sample = _Sample.of(base, batch)
+    recipes.check_names(dict(recipe), catalogue.owners(methods))
     fixed = {"lr": 1e-6, "strength": 1.0, **dict(recipe)}
 
     step: dict[str, float] = {}
@@ -67,10 +69,14 @@ def measure(
     for label in dict.fromkeys([*(m.partition("+")[0] for m in methods), *methods]):
         say(f"training, {label}")
         method, regularizer = catalogue.split_finetuning(label)
+        owners = catalogue.owners([label])
 
-        def run(count: int, method: str = method, regularizer: str = regularizer) -> finetune.Expert:
-            chosen = Recipe(**{**fixed, "steps": count, "batch_size": batch, "warmup_steps": 0})
-            return sample.train(chosen, method, regularizer)
+        def run(
+            count: int, method: str = method, regularizer: str = regularizer, owners: list[recipes.Owner] = owners
+        ) -> finetune.Expert:
+            counted = {**fixed, "steps": count, "batch_size": batch, "warmup_steps": 0}
+            chosen = recipes.settle("--recipe", [("", counted)], owners)
+            return sample.train(Training.of(chosen, method, regularizer))
 
         try:
             expert = run(1)  # kernels are chosen and memory is claimed here
@@ -124,12 +130,11 @@ class _Sample:
         classes = torch.randn(CLASSES, base.pretrained["proj"].shape[1], generator=random)
         return cls(base, pixels, labels, 100 * torch.nn.functional.normalize(classes, dim=1))
 
-    def train(self, recipe: Recipe, method: str, regularizer: str) -> finetune.Expert:
+    def train(self, training: Training) -> finetune.Expert:
         card = self.base.card
         return finetune.train(
-            self.base.tower, self.base.pretrained, self.head, self.pixels, self.labels, recipe,
-            method=method, regulariser=regularizer or None, seed=0, mean=card.mean, std=card.std,
-            device=self.base.device,
+            self.base.tower, self.base.pretrained, self.head, Pictures(self.pixels, self.labels, card.mean, card.std),
+            training, seed=0, device=self.base.device,
         )  # fmt: skip
 
     def evaluations(self) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
