@@ -112,7 +112,6 @@ class DatasetCard(Card):
     citation: str
     homepage: str = ""
     notes: str = ""
-    superseded_by: str = ""
     classes: Annotated[tuple[str, ...], Field(min_length=2)]
     templates: Annotated[tuple[str, ...], Field(min_length=1)]
     splits: dict[Split, SplitCard]
@@ -122,8 +121,7 @@ class DatasetCard(Card):
     @model_validator(mode="after")
     def _check(self) -> "DatasetCard":
         problems = [f"template {t!r} has no {{}}" for t in self.templates if "{}" not in t]
-        if "test" not in self.splits:
-            problems.append("no [splits.test]")
+        problems += [] if "test" in self.splits else ["no [splits.test]"]
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -175,8 +173,7 @@ def read(path: Path) -> DatasetCard:
 
 def problems(error: ValidationError) -> str:
     """pydantic's findings on one line of bearable length."""
-    found = [
-        f"{'.'.join(map(str, e['loc'])) or 'card'}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()
-    ]
-    text = " ".join(f"{len(found)} problem(s): {'; '.join(found)}".split())
-    return text if len(text) <= 2000 else f"{text[:2000]}..."
+    places = [(".".join(map(str, e["loc"])) or "card", e["msg"].removeprefix("Value error, ")) for e in error.errors()]
+    text = "; ".join(f"{place}: {message}" for place, message in places)
+    line = " ".join(f"{len(places)} problem(s): {text}".split())
+    return line if len(line) <= 2000 else f"{line[:2000]}..."

@@ -38,7 +38,7 @@ def sweep(
     params = Scaled(evaluator.backbone.pretrained, merged)
     names, sets = list(tasks), list(tasks.values())
     sizes = {task: len(images) for task, (images, _) in tasks.items()}
-    found: dict[float, Sequence[Tensor]] = {}
+    finished: dict[float, Sequence[Tensor]] = {}
     best, winner = -1.0, 0.0
     for scaling, by_task in sorted((known or {}).items()):
         value = bound({t: int((~r).sum()) for t, r in zip(tasks, by_task, strict=True)}, sizes, reference)
@@ -55,9 +55,9 @@ def sweep(
             if value < best or (value == best and scaling > winner):
                 break
         else:
-            found[scaling] = [torch.cat(bits).cpu() for bits in parts.values()]
+            finished[scaling] = [torch.cat(bits).cpu() for bits in parts.values()]
             best, winner = value, scaling
-    return dict(sorted(found.items()))
+    return dict(sorted(finished.items()))
 
 
 def bound(wrong: Mapping[str, int], sizes: Mapping[str, int], reference: Mapping[str, float]) -> float:
