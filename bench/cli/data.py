@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bench.cards.datasets import DatasetCard, Split
-    from bench.kinds.cells import Cell
+    from bench.kinds.base import Cell
     from bench.store.store import Store
 
 data = typer.Typer(help="Images: look at them, check them, bring them here.", rich_markup_mode=None)
