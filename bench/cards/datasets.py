@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from bench.errors import DataError, UnknownName
+from bench.errors import DataError, UnknownName, retold
 from bench.ground import toml_json
 
 Split = Literal["train", "validation", "test"]
@@ -160,20 +160,10 @@ def load(name: str) -> DatasetCard:
 
 def read(path: Path) -> DatasetCard:
     """Read one card from a file. All problems come in one message."""
-    try:
-        card = DatasetCard.model_validate(toml_json.read_toml(path))
-    except ValidationError as error:
-        raise DataError(f"{path.name}: {problems(error)}; correct the card") from error
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path.name}: not valid TOML ({error}); correct the card") from error
+    with retold(DataError, f"{path.name}: not valid TOML ({{why}}); correct the card", OSError, ValueError):
+        table = toml_json.read_toml(path)
+    with retold(DataError, f"{path.name}: {{why}}; correct the card", ValidationError):
+        card = DatasetCard.model_validate(table)
     if card.name != path.stem:
         raise DataError(f"{path.name}: the card calls itself {card.name!r}; file name and name must agree")
     return card
-
-
-def problems(error: ValidationError) -> str:
-    """pydantic's findings on one line of bearable length."""
-    places = [(".".join(map(str, e["loc"])) or "card", e["msg"].removeprefix("Value error, ")) for e in error.errors()]
-    text = "; ".join(f"{place}: {message}" for place, message in places)
-    line = " ".join(f"{len(places)} problem(s): {text}".split())
-    return line if len(line) <= 2000 else f"{line[:2000]}..."

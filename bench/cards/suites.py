@@ -11,12 +11,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from bench.cards import datasets
 from bench.cards.datasets import Card, DatasetCard, Name
 from bench.cards.recipes import Recipe
-from bench.errors import BenchError, UnknownName
+from bench.errors import BenchError, UnknownName, retold
 from bench.ground import toml_json
 
 ASSETS = Path(__file__).parents[1] / "assets"
@@ -100,12 +100,11 @@ def _searched(suite: str) -> dict[str, dict[str, Any]]:
 
 def read_search(path: Path) -> dict[str, dict[str, Any]]:
     """By fine-tuning method, the values that a search chose."""
-    try:
+    text = f"{path.name}: {{why}}; restore it, or run `bench search` again"
+    with retold(BenchError, text, OSError, ValueError):
         chosen = toml_json.parse_object(path.read_bytes(), chosen=dict)["chosen"]
         if not all(isinstance(values, dict) for values in chosen.values()):
             raise ValueError("'chosen' is not an object of objects")
-    except (OSError, ValueError) as error:
-        raise BenchError(f"{path.name}: {error}; restore it, or run `bench search` again") from error
     return dict(chosen)
 
 
@@ -124,12 +123,8 @@ def load(name: str) -> Suite:
 
 def read(path: Path) -> Suite:
     """Read one suite from a file. All problems come in one message."""
-    try:
+    with retold(BenchError, f"suite {path.stem}: {{why}}; correct {path.name}", OSError, ValueError):
         return Suite.model_validate(_table(path))
-    except ValidationError as error:
-        raise BenchError(f"suite {path.stem}: {datasets.problems(error)}; correct {path.name}") from error
-    except (OSError, ValueError) as error:
-        raise BenchError(f"suite {path.stem}: {error}; correct {path.name}") from error
 
 
 def _table(path: Path, within: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -150,13 +145,9 @@ def _backbones() -> dict[str, BackboneCard]:
 
 def read_backbones(path: Path) -> dict[str, BackboneCard]:
     """Read the cards of all backbones from a file."""
-    try:
+    with retold(BenchError, f"{path.name}: {{why}}; correct it", OSError, ValueError, TypeError):
         table = toml_json.read_toml(path)
         return {name: BackboneCard.model_validate({**fields, "name": name}) for name, fields in table.items()}
-    except ValidationError as error:
-        raise BenchError(f"{path.name}: {datasets.problems(error)}; correct it") from error
-    except (OSError, ValueError, TypeError) as error:
-        raise BenchError(f"{path.name}: {error}; correct it") from error
 
 
 def backbone_names() -> list[str]:
