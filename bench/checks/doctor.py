@@ -90,8 +90,8 @@ def disk(store: str) -> list[Finding]:
         if free < least:
             finding = replace(finding, level="problem", remedy=f"free at least {least} GiB or choose another folder")
         elif not os.access(here, os.W_OK):
-            said = f"{name} {place} cannot be written"
-            finding = Finding("disk", "problem", said, "fix access or choose another")
+            text = f"{name} {place} cannot be written"
+            finding = Finding("disk", "problem", text, "fix access or choose another")
         findings.append(finding)
     return findings
 
@@ -133,8 +133,8 @@ def inputs(suite: str, cells: Iterable[Cell]) -> list[Finding]:
         return [Finding("inputs", "problem", f"{what} missing", remedy) for what, _, remedy in lacks]
     tasks = (*chosen.tasks, chosen.control)
     drawn = sum(datasets.load(task).drawn for task in tasks)
-    said = f"suite {suite}: weights and {len(tasks)} data sets are here ({drawn} drawn on demand)"
-    return [Finding("inputs", "ok", said)]
+    text = f"suite {suite}: weights and {len(tasks)} data sets are here ({drawn} drawn on demand)"
+    return [Finding("inputs", "ok", text)]
 
 
 def bytecode() -> list[Finding]:
@@ -146,8 +146,8 @@ def bytecode() -> list[Finding]:
     compiled = any((Path(typer.__file__).parent / "__pycache__").glob("*.pyc"))
     if compiled:
         return []
-    said = "PYTHONDONTWRITEBYTECODE is set and packages are not compiled: workers start 3-4 times slower"
-    return [Finding("bytecode", "warning", said, "python -m compileall -q the environment, or unset the variable")]
+    text = "PYTHONDONTWRITEBYTECODE is set and packages are not compiled: workers start 3-4 times slower"
+    return [Finding("bytecode", "warning", text, "python -m compileall -q the environment, or unset the variable")]
 
 
 def gpus() -> list[Finding]:
@@ -160,10 +160,10 @@ def gpus() -> list[Finding]:
     findings = []
     for index in range(torch.cuda.device_count()):
         free, total = (value / GIB for value in torch.cuda.mem_get_info(index))
-        said = f"{torch.cuda.get_device_name(index)}: {free:.1f} of {total:.1f} GiB free"
+        text = f"{torch.cuda.get_device_name(index)}: {free:.1f} of {total:.1f} GiB free"
         full = free < total / 2
         remedy = "another process holds it; wait or choose with CUDA_VISIBLE_DEVICES" if full else ""
-        findings.append(Finding("gpu", "warning" if full else "ok", said, remedy))
+        findings.append(Finding("gpu", "warning" if full else "ok", text, remedy))
     return findings
 
 
@@ -176,8 +176,8 @@ def nodes(address: str, store: str, suite: str, cells: Sequence[Cell], device: s
     try:
         ray.init(address=address, log_to_driver=False, logging_level="CRITICAL")
     except Exception as error:
-        said = f"{address}: {first_line(error)}"
-        return [Finding("cluster", "problem", said, "start one with `ray start --head`, or fix the token")]
+        text = f"{address}: {first_line(error)}"
+        return [Finding("cluster", "problem", text, "start one with `ray start --head`, or fix the token")]
     try:
         look, clock = ray.remote(num_cpus=0)(_look), ray.remote(num_cpus=0)(_clock)
         findings, asked = [], {}
@@ -195,8 +195,8 @@ def nodes(address: str, store: str, suite: str, cells: Sequence[Cell], device: s
                     sent = time.time()  # asked again, now that the worker is warm and answers at once
                     theirs["time"] = ray.get(clock.options(**there).remote(), timeout=PATIENCE)
                 except Exception as error:
-                    said = f"{name}: {(str(error).splitlines() or [''])[-1]}"
-                    findings.append(Finding("node", "problem", said, "install bench there, in the same environment"))
+                    text = f"{name}: {(str(error).splitlines() or [''])[-1]}"
+                    findings.append(Finding("node", "problem", text, "install bench there, in the same environment"))
                     continue
                 findings += compare(name, versions.here(), theirs, sent, time.time())
         return findings
@@ -250,6 +250,6 @@ def compare(
         findings.append(Finding("node", "problem", f"{name}: has another folder where the store is", remedy))
     skew = max(sent - theirs["time"], theirs["time"] - received, 0.0)
     if skew > SKEW_SECONDS:
-        said = f"{name}: its clock is {skew:.0f} s off"
-        findings.append(Finding("node", "warning", said, "synchronise clocks (chrony, ntpd)"))
+        text = f"{name}: its clock is {skew:.0f} s off"
+        findings.append(Finding("node", "warning", text, "synchronise clocks (chrony, ntpd)"))
     return findings or [Finding("node", "ok", f"{name}: same versions, store reachable, clock agrees")]
