@@ -15,12 +15,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from bench.cards import datasets
 from bench.cards.datasets import Card, DatasetCard, Name
 from bench.cards.recipes import Owner, Recipe, check_names, settle
-from bench.errors import BenchError, UnknownName
+from bench.errors import BenchError, UnknownName, retold
 from bench.ground import toml_json
 from bench.ground.names import Finetuning
 from methods.options import Grid
@@ -131,12 +131,11 @@ def _searched(suite: str) -> dict[str, dict[str, Any]]:
 
 def read_search(path: Path) -> dict[str, dict[str, Any]]:
     """By fine-tuning method, the values that a search chose."""
-    try:
+    text = f"{path.name}: {{why}}; restore it, or run `bench search` again"
+    with retold(BenchError, text, OSError, ValueError):
         chosen = toml_json.parse_object(path.read_bytes(), chosen=dict)["chosen"]
         if not all(isinstance(values, dict) for values in chosen.values()):
             raise ValueError("'chosen' is not an object of objects")
-    except (OSError, ValueError) as error:
-        raise BenchError(f"{path.name}: {error}; restore it, or run `bench search` again") from error
     return dict(chosen)
 
 
@@ -155,12 +154,8 @@ def load(name: str) -> Suite:
 
 def read(path: Path) -> Suite:
     """Read one suite from a file. All problems come in one message."""
-    try:
+    with retold(BenchError, f"suite {path.stem}: {{why}}; correct {path.name}", OSError, ValueError):
         return Suite.model_validate(_table(path))
-    except ValidationError as error:
-        raise BenchError(f"suite {path.stem}: {datasets.problems(error)}; correct {path.name}") from error
-    except (OSError, ValueError) as error:
-        raise BenchError(f"suite {path.stem}: {error}; correct {path.name}") from error
 
 
 def _table(path: Path, within: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -181,13 +176,9 @@ def _backbones() -> dict[str, BackboneCard]:
 
 def read_backbones(path: Path) -> dict[str, BackboneCard]:
     """Read the cards of all backbones from a file."""
-    try:
+    with retold(BenchError, f"{path.name}: {{why}}; correct it", OSError, ValueError, TypeError):
         table = toml_json.read_toml(path)
         return {name: BackboneCard.model_validate({**fields, "name": name}) for name, fields in table.items()}
-    except ValidationError as error:
-        raise BenchError(f"{path.name}: {datasets.problems(error)}; correct it") from error
-    except (OSError, ValueError, TypeError) as error:
-        raise BenchError(f"{path.name}: {error}; correct it") from error
 
 
 def backbone_names() -> list[str]:
