@@ -11,7 +11,7 @@ from samples import TASKS, Synthetic
 from bench import leaderboard
 from bench.leaderboard import boards, html, svg, text, views
 from bench.store import results
-from bench.tables import collect, subsets
+from bench.tables import frames, subsets
 
 PAIRS = [("apples", "birds"), ("apples", "cars"), ("birds", "cars")]
 
@@ -43,9 +43,9 @@ def test_a_point_by_hand():
     mean = np.mean([np.mean(list(by.values())) for by in merged.values()])
     own = np.mean([np.mean([v / alone["att", t] for t, v in by.items()]) for by in merged.values()])
     common = np.mean([np.mean([v / alone["nonlinear", t] for t, v in by.items()]) for by in merged.values()])
-    assert two["accuracy"] == collect.percent(mean)
-    assert two["normalised"] == collect.percent(own)
-    assert two["normalised_common"] == collect.percent(common)
+    assert two["accuracy"] == frames.percent(mean)
+    assert two["normalised"] == frames.percent(own)
+    assert two["normalised_common"] == frames.percent(common)
     assert two["low"] < two["accuracy"] < two["high"]
 
 
