@@ -6,7 +6,7 @@ import pytest
 from samples import GRID, IMAGES, METHODS, OPERATORS, TASKS, Synthetic, without
 
 from bench.ground.metrics import mean_accuracy
-from bench.leaderboard import boards, html, text
+from bench.leaderboard import boards, columns, html, text, views
 from bench.store.records import SCHEMA, unpack_bits
 from bench.tables import collect, frames, stats
 
@@ -62,7 +62,7 @@ def test_an_incomplete_row_is_shown_last_without_mean_or_rank():
     assert last["by_task"]["birds"] is None
     assert last["by_task"]["cars"] > 0
     assert any("1 incomplete rows" in note for note in page["notes"])
-    table = text.board_table(rows)
+    table = views.table(rows, columns.BOARD)
     assert "| –   | –       | `att+orthoreg/ties`" in table
     assert "2/3" in table
 
