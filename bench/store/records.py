@@ -82,6 +82,14 @@ class Record:
         return [key for key in experts if isinstance(key, str) and key] if isinstance(experts, list) else []
 
     @property
+    def tasks(self) -> list[str]:
+        """Names of the tasks that were merged or looked at; of an expert its own."""
+        several = self.identity.get("tasks", [self.identity["task"]] if "task" in self.identity else [])
+        return [
+            str(t[0]) if isinstance(t, list) and t else str(t) for t in (several if isinstance(several, list) else ())
+        ]
+
+    @property
     def seconds(self) -> float | None:
         """Wall seconds that the cell took, as its provenance says; None where it does not."""
         noted = self.provenance.get("seconds")

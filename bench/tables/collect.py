@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from bench.errors import BenchError, UnknownName
 from bench.ground import names
 from bench.ground.metrics import mean_accuracy, normalised_accuracy
-from bench.store.records import Cells, Record
+from bench.store.records import Cells
 from bench.tables import frames, stats
 from bench.tables.line import IDENTITY, Line, difference, inapplicable, name
 
@@ -144,7 +144,7 @@ def collect(rows: pa.Table, cells: pa.Table, suite: str | None = None) -> Lines:
     addition, posthoc = (part[part["tasks"] == whole] for part in (addition, posthoc))
     used = {need for key in addition["key"].unique() for need in stored[key].needs}
     experts = expert[expert["task"].isin(tasks) & (expert["key"].isin(used) | (not used))]
-    wide = [key for key in zeroshot["key"].unique() if set(tasks) <= _tasks_of(stored[key])]
+    wide = [key for key in zeroshot["key"].unique() if set(tasks) <= set(stored[key].tasks)]
     zeroshot = zeroshot[zeroshot["key"].isin(wide) | (not wide)]
     groups = (addition, posthoc, negation, experts, zeroshot)
     tags = _tags({key for part in groups for key in part["key"].unique()}, stored)
@@ -192,11 +192,6 @@ def _tasks(
     tasks = merged[0] if merged else tuple(trained or tested)
     spare = [*sorted(set(negation["task"]) - set(tasks)), *(t for t in tested if t not in {*tasks, *trained})]
     return tasks, next(iter(spare), "")
-
-
-def _tasks_of(cell: Record) -> set[str]:
-    tasks = cell.identity.get("tasks")
-    return {str(t[0]) if isinstance(t, list) and t else str(t) for t in (tasks if isinstance(tasks, list) else ())}
 
 
 def sweeps(rows: pa.Table, lines: Iterable[Line]) -> dict[str, dict[float, float]]:
