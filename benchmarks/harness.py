@@ -28,7 +28,7 @@ from bench.driver import execute
 from bench.driver.base import Workers
 from bench.driver.progress import Progress
 from bench.ground.versions import commit
-from bench.kinds.cells import Cell
+from bench.kinds.base import Cell
 from bench.plan import grid
 from bench.plan.schedule import Schedule
 from bench.registry.catalogue import load

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bench.cards.datasets import DatasetCard, Split
-    from bench.kinds.cells import Cell
+    from bench.kinds.base import Cell
     from bench.store.store import Store
 
 data = typer.Typer(help="Images: look at them, check them, bring them here.", rich_markup_mode=None)
@@ -270,12 +270,14 @@ def decoded(card: "DatasetCard", split: "Split", size: int, source: str = "") ->
     from rich.progress import Progress
 
     from bench.pixels import images
+    from bench.pixels.sources.decode import build
 
     rows, cores = card.splits[split].rows, os.cpu_count() or 1
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
         shown = bar.add_task(f"{card.name} {split}", total=rows)
-        return images.prepare(
-            card, split, size, kind=source, workers=cores if cores > 1 and rows > FEW else 0,
+        return build(
+            card, split, size, images.cache_folder() / "images", kind=source,
+            workers=cores if cores > 1 and rows > FEW else 0,
             progress=lambda done, total: bar.update(shown, completed=done, total=total),
         )  # fmt: skip

@@ -9,7 +9,7 @@ from bench.cli.options import STORE, IncludeOption, JsonOption, StoreOption, abs
 
 if TYPE_CHECKING:
     from bench.cards.suites import Suite
-    from bench.kinds.cells import Imported
+    from bench.kinds.imported import Imported
     from bench.kinds.session import Session
 
 FilesArgument = Annotated[

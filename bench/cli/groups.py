@@ -24,10 +24,11 @@ from bench.cli.options import (
     offered,
 )
 from bench.errors import BenchError
+from bench.ground.names import FAMILY
 
 if TYPE_CHECKING:
     from bench.driver.base import Workers
-    from bench.kinds.cells import Cell
+    from bench.kinds.base import Cell
 
 
 def grouped(verb: Callable[..., Any]) -> Callable[..., Any]:
@@ -103,7 +104,6 @@ class Which:
         """
         from bench.cards import suites
         from bench.cards.recipes import parse
-        from bench.kinds.cells import PUBLISHED
         from bench.plan import grid as grids
 
         chosen = grids.grid(self.grid)
@@ -116,7 +116,7 @@ class Which:
             operators=names(self.operators),
             backbones=names(self.backbones),
             subsets=self.subsets,
-            imported=imported(self.store) if any(PUBLISHED in name for name in names(self.methods)) else (),
+            imported=imported(self.store) if any(FAMILY in name for name in names(self.methods)) else (),
         )
 
 

@@ -14,7 +14,7 @@ from bench.errors import BenchError, shown
 from bench.work.runtime import CHOOSABLE
 
 if TYPE_CHECKING:
-    from bench.kinds.cells import Imported
+    from bench.kinds.imported import Imported
     from bench.registry.catalogue import Catalogue
 
 STORE = "store"
@@ -94,7 +94,8 @@ JsonOption = Annotated[
 
 def imported(where: str) -> "list[Imported]":
     """The published experts of a store; those that another version of bench imported are left out."""
-    from bench.kinds.cells import Imported, from_identity
+    from bench.kinds import from_identity
+    from bench.kinds.imported import Imported
     from bench.store.store import Store
 
     found = []

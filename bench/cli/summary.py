@@ -6,8 +6,9 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from bench.errors import NoStore
-from bench.kinds.cells import Addition, Cell
+from bench.errors import BenchError, NoStore
+from bench.kinds import from_identity
+from bench.kinds.base import Cell
 from bench.plan.schedule import Schedule
 from bench.store.records import Cells
 from bench.store.store import Store
@@ -64,9 +65,6 @@ def _opened(where: str) -> Store | None:
 
 def failures(store: Store) -> list[dict[str, Any]]:
     """Every recorded failure that no later success has made void."""
-    from bench.errors import BenchError
-    from bench.kinds.cells import from_identity
-
     found = []
     for key in sorted(store.failed() - store.done()):
         failure = store.read_failure(key)
@@ -94,7 +92,7 @@ def top(store: Store, cells: Iterable[Cell], count: int = TOP) -> list[dict[str,
     """The merged rows of `cells` with the highest mean test accuracy: over tasks, then over seeds."""
     from bench.tables import frames
 
-    rows, _ = store.tables(cell.key for cell in cells if type(cell) is Addition)
+    rows, _ = store.tables(cell.key for cell in cells if cell.ranked)
     test = frames.of_rows(rows.filter(pc.equal(rows["split"], "test")))
     way = ["backbone", "finetuning", "operator"]
     by_cell = test.groupby([*way, "key"], observed=True)[["accuracy", "scaling"]].mean()

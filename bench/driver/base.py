@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from bench.errors import BenchError
-from bench.kinds.cells import Cell
+from bench.kinds.base import Cell
 from bench.kinds.protocol import Outcome
 
 

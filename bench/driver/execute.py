@@ -10,7 +10,7 @@ from typing import Any
 from bench.driver.base import OpenSession, Session, Workers
 from bench.driver.heartbeat import Heartbeat
 from bench.driver.progress import Progress
-from bench.kinds.cells import Cell
+from bench.kinds.base import Cell
 from bench.plan.schedule import Schedule
 from bench.store.store import Store
 

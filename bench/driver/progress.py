@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any
 
-from bench.kinds.cells import Cell
+from bench.kinds.base import Cell
 from bench.plan.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -64,16 +64,16 @@ class Progress:
         if status == "done":
             self.state.finish(cell.key)
             self._seconds[cell.kind].append(seconds)
-            self._remember(headline or {})
+            self._remember(cell, headline or {})
             return
         blocked = self.state.fail(cell.key, error)
         also = f" (blocks {len(blocked)} more)" if blocked else ""
         self._say(f"failed: {cell.label}: {error}{also}")
 
-    def _remember(self, headline: Mapping[str, Any]) -> None:
-        if headline.get("kind") == "addition" and "accuracy" in headline:
-            found = float(headline["accuracy"]), str(headline["name"])
-            self.best = max(self.best or found, found)
+    def _remember(self, cell: Cell, headline: Mapping[str, Any]) -> None:
+        if cell.ranked and headline:
+            row = float(headline["accuracy"]), str(headline["name"])
+            self.best = max(self.best or row, row)
 
     # --- what the user sees ----------------------------------------------------------------------------------------
 

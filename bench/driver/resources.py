@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 
 from bench.driver.base import Workers
 from bench.errors import BenchError
-from bench.kinds.cells import Cell
+from bench.kinds.base import Cell
 
 Queue = bool | None
 """Whether its cells run a model; None: all cells are in it. What `Schedule.take` is asked for."""

@@ -20,7 +20,7 @@ from bench.driver.common import Common
 from bench.driver.local import limit
 from bench.driver.progress import Progress
 from bench.errors import BenchError, told
-from bench.kinds.cells import Cell
+from bench.kinds.base import Cell
 from bench.plan.schedule import Schedule
 from bench.store.store import Store
 
