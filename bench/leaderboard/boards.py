@@ -19,7 +19,7 @@ from bench.tables import collect, frames, stats, subsets
 from bench.tables.collect import Lines
 from bench.tables.disentanglement import disentanglement
 from bench.tables.line import Line, difference
-from bench.work.coefficients import COARSE, WHOLE
+from bench.work.coefficients import WHOLE, sweep_of
 
 Entry = dict[str, Any]
 
@@ -287,8 +287,9 @@ def _command(lines: Lines, line: Line) -> str:
         return ""
     seeds = max(line.keys, default=0) + 1
     chosen = f"--methods {line.finetuning} --operators {line.operator} --seeds {seeds}"
-    whole = line.protocol.startswith("validation:") and COARSE not in line.protocol
-    return f"bench run --grid all --suite {lines.suite} {chosen}" + (f" --sweep {WHOLE}" if whole else "")
+    return f"bench run --grid all --suite {lines.suite} {chosen}" + (
+        f" --sweep {WHOLE}" if sweep_of(line.protocol) == WHOLE else ""
+    )
 
 
 def _seconds(value: float | None) -> float | None:
