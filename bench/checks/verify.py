@@ -8,7 +8,7 @@ between machines without any image changing sides and are only mentioned, except
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -27,7 +27,7 @@ from bench.kinds.session import Session
 from bench.plan import preflight
 from bench.registry.live import Registry
 from bench.store import results
-from bench.store.records import Record, in_both, unpack_bits
+from bench.store.records import Cells, Record, in_both, unpack_bits
 from bench.store.store import Store
 from bench.tables import collect
 from bench.work.runtime import Runtime
@@ -137,12 +137,11 @@ class Recorded:
 
     def record(self, key: str) -> Record:
         """The record of one cell; BenchError when there is none."""
-        found = self.cells.filter(pc.equal(self.cells["key"], key)).to_pylist()
-        if not found:
+        cells = Cells(self.cells.filter(pc.equal(self.cells["key"], key)))
+        if key not in cells:
             raise BenchError(f"{self.where} has no cell {key}; `bench results validate` says what else is missing")
-        rows = self.rows.filter(pc.equal(self.rows["key"], key)).to_pylist()
-        about = {name: json.loads(found[0][name]) for name in ("identity", "metrics", "provenance")}
-        return Record(key, rows=tuple({k: v for k, v in row.items() if k != "key"} for row in rows), **about)
+        rows = self.rows.filter(pc.equal(self.rows["key"], key)).drop_columns(["key"]).to_pylist()
+        return replace(cells[key], rows=tuple(rows))
 
 
 class Scratch(Store):

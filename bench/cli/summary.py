@@ -1,22 +1,19 @@
 """What a store says about a plan, in the few numbers that verbs print. Neither torch nor ray."""
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable
-from statistics import fmean
 from typing import Any
 
 import pyarrow.compute as pc
 
 from bench.errors import BenchError, NoStore
-from bench.ground import metrics
 from bench.kinds import from_identity
 from bench.kinds.base import Cell
 from bench.plan.schedule import Schedule
+from bench.store.records import Cells
 from bench.store.store import Store
 
 TOP = 5
-SHOWN = ["key", "backbone", "finetuning", "operator", "task", "scaling", "correct", "total"]
 
 
 def by_kind(cells: Iterable[Cell], where: str) -> dict[str, dict[str, int]]:
@@ -81,36 +78,26 @@ def failures(store: Store) -> list[dict[str, Any]]:
 
 def inapplicable(store: Store, keys: Iterable[str]) -> list[dict[str, Any]]:
     """Finished merges whose operator cannot take the experts: operator, reason and the fine-tuning methods."""
-    found: dict[tuple[str, str], dict[str, None]] = defaultdict(dict)
-    _, cells = store.tables(keys)
-    for line in cells.filter(pc.match_substring(cells["metrics"], "not_applicable")).to_pylist():
-        identity, metrics = json.loads(line["identity"]), json.loads(line["metrics"])
-        found[identity["operator"], metrics["not_applicable"]][identity["finetuning"]] = None
+    methods: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for cell in Cells(store.tables(keys)[1]).values():
+        if "not_applicable" in cell.metrics:
+            methods[cell.identity["operator"], cell.metrics["not_applicable"]].add(cell.identity["finetuning"])
     return [
-        {"operator": operator, "reason": reason, "finetuning": sorted(methods)}
-        for (operator, reason), methods in sorted(found.items())
+        {"operator": operator, "reason": reason, "finetuning": sorted(methods[operator, reason])}
+        for operator, reason in sorted(methods)
     ]
 
 
 def top(store: Store, cells: Iterable[Cell], count: int = TOP) -> list[dict[str, Any]]:
     """The merged rows of `cells` with the highest mean test accuracy: over tasks, then over seeds."""
+    from bench.tables import frames
+
     rows, _ = store.tables(cell.key for cell in cells if cell.ranked)
-    tested = defaultdict(list)
-    for row in rows.filter(pc.equal(rows["split"], "test")).select(SHOWN).to_pylist():
-        tested[row["key"]].append(row)
-    points: dict[tuple[str, str], list[tuple[float, float]]] = defaultdict(list)
-    for of_cell in tested.values():
-        first = of_cell[0]
-        mean = metrics.mean_accuracy({r["task"]: metrics.accuracy(r["correct"], r["total"]) for r in of_cell})
-        points[first["backbone"], f"{first['finetuning']}/{first['operator']}"].append((mean, first["scaling"]))
-    lines: list[dict[str, Any]] = [
-        {
-            "row": name,
-            "backbone": backbone,
-            "accuracy": fmean(a for a, _ in found),
-            "scaling": fmean(s for _, s in found),
-            "seeds": len(found),
-        }
-        for (backbone, name), found in points.items()
-    ]
-    return sorted(lines, key=lambda row: (-row["accuracy"], row["row"]))[:count]
+    test = frames.of_rows(rows.filter(pc.equal(rows["split"], "test")))
+    way = ["backbone", "finetuning", "operator"]
+    by_cell = test.groupby([*way, "key"], observed=True)[["accuracy", "scaling"]].mean()
+    best = by_cell.groupby(way, observed=True).mean().assign(seeds=by_cell.groupby(way, observed=True).size())
+    best = best.reset_index().assign(row=lambda t: t["finetuning"].astype(str) + "/" + t["operator"].astype(str))
+    best = best.sort_values(["accuracy", "row"], ascending=[False, True]).head(count)
+    lines: list[Any] = best[["row", "backbone", "accuracy", "scaling", "seeds"]].to_dict("records")
+    return lines

@@ -154,8 +154,7 @@ def protocol(cell: Addition, needs: Sequence[str]) -> str:
     """How the coefficient was chosen, and what else the operator saw."""
     from bench.work.inputs import SAW
 
-    chosen = "validation:normalised" if len(cell.coefficients) > 1 else "fixed"
-    chosen += "" if cell.sweep == WHOLE else f":{cell.sweep}"
+    chosen = coefficients.told(len(cell.coefficients) > 1, cell.sweep)
     return "; ".join([chosen, *(SAW[n] for n in needs if n in SAW)])
 
 

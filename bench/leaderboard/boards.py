@@ -5,7 +5,6 @@ percent with two decimals. Boards are never mixed: a rank is a place among rows 
 """
 
 import itertools
-import json
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -16,11 +15,11 @@ import pyarrow as pa
 
 from bench.ground.metrics import COMMON_REFERENCE
 from bench.leaderboard import extras
-from bench.tables import collect, stats, subsets
+from bench.tables import collect, frames, stats, subsets
 from bench.tables.collect import Lines
 from bench.tables.disentanglement import disentanglement
 from bench.tables.line import Line, difference
-from bench.work.coefficients import COARSE, WHOLE
+from bench.work.coefficients import WHOLE, sweep_of
 
 Entry = dict[str, Any]
 
@@ -69,8 +68,8 @@ def build(rows: pa.Table, cells: pa.Table, suite: str | None = None) -> dict[str
         "curves": extras.curves(rows, lines),
         "subsets": subsets.subsets(rows, lines),
         "geometry": extras.geometry(lines),
-        "disentanglement": [e for e in disentanglement(cells) if e["suite"] == lines.suite],
-        "strengths": extras.strengths(rows, cells, lines),
+        "disentanglement": [e for e in disentanglement(lines.cells) if e["suite"] == lines.suite],
+        "strengths": extras.strengths(rows, lines),
         "notes": _notes(lines, boards),
         "sources": _sources(lines),
         "explanation": WHY_TWO,
@@ -93,8 +92,8 @@ def _rank(lines: Lines, found: Sequence[Line], best: int = 1) -> list[Entry]:
             entry["rank"], entry["group"] = i + 1, groups[i]
             if i in differences:
                 d = differences[i]
-                entry["difference"] = collect.percent(d.value)
-                entry["difference_low"], entry["difference_high"] = collect.percent(d.low), collect.percent(d.high)
+                entry["difference"] = frames.percent(d.value)
+                entry["difference_low"], entry["difference_high"] = frames.percent(d.low), frames.percent(d.high)
                 entry["p"] = round(adjusted[i], 4)
     rest = sorted((x for x in found if not x.complete), key=lambda x: (x.reason != "", x.name))
     return entries + [_entry(lines, line, None) for line in rest]
@@ -130,11 +129,11 @@ def _entry(lines: Lines, line: Line, estimate: stats.Estimate | None) -> Entry:
         "board": line.board,
         "protocol": line.protocol,
         "backbone": line.backbone,
-        "accuracy": collect.percent(line.accuracy),
-        "low": collect.percent(estimate.low) if estimate else None,
-        "high": collect.percent(estimate.high) if estimate else None,
-        "normalised": collect.percent(lines.normalised(line)),
-        "normalised_common": collect.percent(lines.normalised(line, COMMON_REFERENCE)),
+        "accuracy": frames.percent(line.accuracy),
+        "low": frames.percent(estimate.low) if estimate else None,
+        "high": frames.percent(estimate.high) if estimate else None,
+        "normalised": frames.percent(lines.normalised(line)),
+        "normalised_common": frames.percent(lines.normalised(line, COMMON_REFERENCE)),
         "difference": None,
         "difference_low": None,
         "difference_high": None,
@@ -143,17 +142,17 @@ def _entry(lines: Lines, line: Line, estimate: stats.Estimate | None) -> Entry:
         "reason": line.reason,
         "seeds": [s for s in (sorted(line.keys) if line.reason else line.seeds) if s >= 0],
         "scaling": _scaling(line),
-        "by_task": {task: collect.percent(line.task_accuracy(task)) for task in line.tasks},
+        "by_task": {task: frames.percent(line.task_accuracy(task)) for task in line.tasks},
         "by_task_interval": {task: _wilson(line, task) for task in line.tasks},
         "by_seed": {
-            str(s): collect.percent(float(np.mean(list(line.accuracies(s).values()))))
-            for s in line.seeds
+            str(seed): frames.percent(float(of_seed.mean()))
+            for seed, of_seed in zip(line.seeds, line.rates, strict=True)
             if line.complete
         },
         "seconds": _seconds(lines.seconds(line)),
         "expert_seconds": _seconds(lines.seconds_of_experts(line)),
         "keys": sorted(key for keys in line.keys.values() for key in keys),
-        "experts": sorted({k for keys in line.keys.values() for key in keys for k in lines.upstream(key)}),
+        "experts": sorted({k for keys in line.keys.values() for key in keys for k in lines.cells[key].needs}),
         "where": _where(lines, line),
         "command": _command(lines, line),
     }
@@ -172,18 +171,17 @@ def _negation(lines: Lines) -> list[Entry]:
     entries = []
     for entry in itertools.chain(*ranked):
         line, zero = named[entry["backbone"], entry["name"]], pretrained.get(entry["backbone"])
-        control = [c / n for seed in line.seeds for c, n in line.control[seed].values()]
+        control = line.control["accuracy"]
         whole = line.complete and len(control) == len(line.tasks) * len(line.seeds)
-        kept = list(zero.control.get(-1, {}).values()) if zero else []
-        images = next((n for seed in line.seeds for _, n in line.control[seed].values()), 0)
+        images = int(line.control["total"].max()) if whole else 0
         low, high = stats.wilson(float(np.mean(control)) * images, images) if whole else (None, None)
         entry |= {
-            "target": collect.percent(line.accuracy),
-            "control": collect.percent(float(np.mean(control))) if whole else None,
-            "control_low": collect.percent(low),
-            "control_high": collect.percent(high),
-            "control_zero_shot": collect.percent(kept[0][0] / kept[0][1]) if kept else None,
-            "target_zero_shot": collect.percent(zero.accuracy) if zero else None,
+            "target": frames.percent(line.accuracy),
+            "control": frames.percent(float(np.mean(control))) if whole else None,
+            "control_low": frames.percent(low),
+            "control_high": frames.percent(high),
+            "control_zero_shot": next(map(frames.percent, zero.control["accuracy"]), None) if zero else None,
+            "target_zero_shot": frames.percent(zero.accuracy) if zero else None,
         }
         entries.append(entry)
     return entries
@@ -193,15 +191,14 @@ def _posthoc(lines: Lines, found: Sequence[Line]) -> list[Entry]:
     """Rows of post-hoc linearisation, each beside the accuracy of the same merge as it is."""
 
     def same(key: str) -> str:
-        identity = lines.cells.get(key, {}).get("identity", {})
-        return json.dumps({k: v for k, v in identity.items() if k != "kind"}, sort_keys=True)
+        return frames.without(lines.cells[key].identity, "kind")
 
     plain = {same(key): line for line in lines.addition for keys in line.keys.values() for key in keys}
     entries = []
     for line, estimate in _measured(lines, found):
         twins = {id(t): t for keys in line.keys.values() for key in keys if (t := plain.get(same(key))) is not None}
         (twin,) = twins.values() if len(twins) == 1 else (None,)
-        entries.append(_entry(lines, line, estimate) | {"as_it_is": collect.percent(twin.accuracy) if twin else None})
+        entries.append(_entry(lines, line, estimate) | {"as_it_is": frames.percent(twin.accuracy) if twin else None})
     return entries
 
 
@@ -236,16 +233,16 @@ def _notes(lines: Lines, boards: Sequence[dict[str, Any]]) -> list[str]:
 
 def _sources(lines: Lines) -> list[str]:
     """Machines, devices, versions and commits the results came from, as their provenance says."""
-    return _told(cell["provenance"] for cell in lines.cells.values())
+    return _machines(cell.provenance for cell in lines.cells.values())
 
 
 def _where(lines: Lines, line: Line) -> str:
     """The same for one line."""
     keys = {key for keys in line.keys.values() for key in keys}
-    return "; ".join(_told(lines.cells.get(key, {}).get("provenance", {}) for key in keys))
+    return "; ".join(_machines(lines.cells[key].provenance for key in keys))
 
 
-def _told(provenances: Iterable[Mapping[str, Any]]) -> list[str]:
+def _machines(provenances: Iterable[Mapping[str, Any]]) -> list[str]:
     commits: dict[str, set[str]] = defaultdict(set)
     for told in provenances:
         parts = [str(told[n]) for n in ("host", "machine", "device") if told.get(n)]
@@ -272,13 +269,13 @@ def _wilson(line: Line, task: str) -> list[float | None] | None:
     rate = line.task_accuracy(task)
     if rate is None:
         return None
-    total = line.counts[line.seeds[0]][task][1]
-    return [collect.percent(v) for v in stats.wilson(rate * total, total)]
+    total = line.images[line.tasks.index(task)]
+    return [frames.percent(v) for v in stats.wilson(rate * total, total)]
 
 
 def _scaling(line: Line) -> str:
     """The chosen coefficients: one number, or a range over seeds (and targets)."""
-    chosen = sorted({round(s, 6) for by_task in line.scaling.values() for s in by_task.values()})
+    chosen = sorted({round(float(s), 6) for s in line.scaling.flat if s == s})
     if not chosen:
         return ""
     return f"{chosen[0]:g}" if len(chosen) == 1 else f"{chosen[0]:g}–{chosen[-1]:g}"
@@ -290,8 +287,9 @@ def _command(lines: Lines, line: Line) -> str:
         return ""
     seeds = max(line.keys, default=0) + 1
     chosen = f"--methods {line.finetuning} --operators {line.operator} --seeds {seeds}"
-    whole = line.protocol.startswith("validation:") and COARSE not in line.protocol
-    return f"bench run --grid all --suite {lines.suite} {chosen}" + (f" --sweep {WHOLE}" if whole else "")
+    return f"bench run --grid all --suite {lines.suite} {chosen}" + (
+        f" --sweep {WHOLE}" if sweep_of(line.protocol) == WHOLE else ""
+    )
 
 
 def _seconds(value: float | None) -> float | None:

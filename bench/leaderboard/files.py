@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import BenchError, UnknownName
-from bench.leaderboard import boards, html, latex, pictures, plots, text
+from bench.leaderboard import boards, html, latex, pictures, plots, spreadsheet, text
 from bench.store import results
 from bench.store.store import Store
 
@@ -28,7 +28,7 @@ Marked = str | Path | Sequence[str | Path] | None
 """Pages outside the leaderboards that show some of them between markers: the project's README, docs/results.md."""
 
 _FILES: dict[str, Callable[[Page], str]] = {
-    "table.csv": text.table_csv,
+    "table.csv": spreadsheet.table,
     "table.tex": latex.table,
     "numbers.tex": latex.numbers,
     "references.bib": latex.references,
@@ -37,9 +37,9 @@ _FILES: dict[str, Callable[[Page], str]] = {
 """Rendered text files of a suite."""
 
 _VIEWS: dict[str, tuple[str, Callable[[Page], str]]] = {
-    "effect": ("effects", text.effect_csv),
-    "subsets": ("subsets", text.subsets_csv),
-    "lambda": ("strengths", text.lambda_csv),
+    "effect": ("effects", spreadsheet.effect),
+    "subsets": ("subsets", spreadsheet.subsets),
+    "lambda": ("strengths", spreadsheet.strengths),
 }
 """Views with a CSV and a picture of their own, and the part of the page that they need results in."""
 
@@ -137,7 +137,7 @@ def export(source: Store | str | Path, suite: str | None, form: str) -> str:
     """One suite's leaderboard as text: md, csv, tex, html or json."""
     known: dict[str, Callable[[Page], str]] = {
         "md": lambda page: "\n\n".join(text.suite(page)) + "\n",
-        "csv": text.table_csv,
+        "csv": spreadsheet.table,
         "tex": latex.table,
         "html": html.page,
         "json": lambda page: json.dumps(page, indent=1, ensure_ascii=False) + "\n",

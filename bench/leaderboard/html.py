@@ -8,9 +8,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from bench.leaderboard import published, svg, views
+from bench.leaderboard import columns, published, svg, views
 from bench.leaderboard.boards import POSTHOC, Entry
-from bench.leaderboard.views import interval, number
+from bench.leaderboard.columns import interval, number
 from bench.tables import subsets
 
 ASSETS = Path(__file__).parents[1] / "assets" / "leaderboard"
@@ -63,6 +63,7 @@ def page(found: Mapping[str, Any]) -> str:
         sizes=sorted({point["tasks"] for entry in found["subsets"] for point in entry["points"]}),
         lambdas=sorted({point["strength"] for entry in found["strengths"] for point in entry["curve"]}),
         views=views,
+        columns=columns,
         cost=[chart for board in boards if (chart := _cost(board, bases))],
         heats=[_heat(entry, deepest) for entry in found["geometry"]],
         deepest=deepest,

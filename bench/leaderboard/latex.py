@@ -9,19 +9,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.leaderboard.boards import Entry
-from bench.leaderboard.views import number
+from bench.leaderboard.columns import BOARD, NEGATION, Entry, number, of
 from bench.registry import bibliography, catalogue
 
-VALUES = (
-    "rank", "group", "accuracy", "low", "high", "normalised", "normalised_common", "difference", "difference_low",
-    "difference_high", "p", "complete", "scaling",
-)  # fmt: skip
-
-NEGATION = (
-    "rank", "group", "target", "low", "high", "difference", "difference_low", "difference_high", "p", "control",
-    "control_low", "control_high", "complete",
-)  # fmt: skip
 BOLD = "Bold: the best row and all that cannot be told from it (paired test, Holm)."
 
 _SPECIAL = {
@@ -49,19 +39,20 @@ def table(page: Mapping[str, Any]) -> str:
 def numbers(page: Mapping[str, Any]) -> str:
     r"""`numbers.tex`: `\bench{ROW}{VALUE}`; an unknown row or value is an error when the paper is compiled."""
     suite = page["suite"]
+    values, forgetting = ([column.key for column in of(columns, "tex")] for columns in (BOARD, NEGATION))
     lines = [
         "% Written by `bench leaderboard build`. Usage: \\bench{att+orthoreg/ties}{accuracy}, in percent;",
         "% write `tsv_m:lines` for the operator tsv_m~lines.",
-        f"% Values: {', '.join(VALUES)}. Rows of task negation: {', '.join(NEGATION)}.",
+        f"% Values: {', '.join(values)}. Rows of task negation: {', '.join(forgetting)}.",
         "\\makeatletter",
         f"\\providecommand{{\\benchsuite}}{{{suite}}}",
         "\\providecommand{\\bench}[2]{\\@ifundefined{bench@\\benchsuite @#1@#2}%",
         "  {\\PackageError{bench}{no value #2 of row #1}{}}{\\@nameuse{bench@\\benchsuite @#1@#2}}}",
     ]
     for row in [r for board in page["boards"] for r in board["rows"]] + page["references"]:
-        lines += _macros(suite, row, VALUES)
+        lines += _macros(suite, row, values)
     for row in page["negation"]:
-        lines += _macros(suite, row, NEGATION)
+        lines += _macros(suite, row, forgetting)
     return "\n".join([*lines, "\\makeatother"]) + "\n"
 
 

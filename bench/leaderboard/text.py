@@ -1,25 +1,17 @@
-"""Markdown, CSV and JSON of a leaderboard."""
+"""Markdown of a leaderboard."""
 
-import csv
-import io
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bench.ground.metrics import COMMON_REFERENCE
-from bench.leaderboard.boards import Entry
-from bench.leaderboard.views import DASH, further, interval, markdown, number
+from bench.leaderboard.columns import BOARD, DASH, Entry, interval, number
+from bench.leaderboard.views import further, markdown, table
 
 SHORT, LONG = 5, 40
 """Rows of a board in the project's README and in the leaderboards' own."""
 USUAL = "validation-tuned"
 """The board that the project's README shows: most operators are on it."""
-
-_CSV = (
-    "board", "backbone", "rank", "group", "name", "finetuning", "operator", "options", "protocol", "accuracy", "low",
-    "high", "normalised", "normalised_common", "difference", "difference_low", "difference_high", "p", "complete",
-    "seeds", "scaling", "reason",
-)  # fmt: skip
 
 
 def readme(pages: Sequence[Mapping[str, Any]]) -> str:
@@ -48,7 +40,7 @@ def suite(page: Mapping[str, Any]) -> list[str]:
     for board in page["boards"]:
         blocks += [f"### {board['title']}", *_first(board["rows"], LONG, f"[all of them]({name}/table.csv)")]
     if page["references"]:
-        blocks += ["### References", board_table(page["references"], ranked=False)]
+        blocks += ["### References", table(page["references"], BOARD, ranked=False)]
     for effect in page["effects"]:
         note = (
             _effect_note(effect)
@@ -164,7 +156,7 @@ def _first(rows: Sequence[Entry], count: int, everything: str) -> list[str]:
     A board of hundreds of rows is for the page and the CSV; what a table leaves out, it says.
     """
     real = [row for row in rows if not row["reason"]]
-    blocks = [board_table(real[:count])] if real else []
+    blocks = [table(real[:count], BOARD)] if real else []
     if len(real) > count:
         blocks.append(f"The first {count} of {len(real)} rows; {everything}, also on the page.")
     return blocks + inapplicable(rows)
@@ -181,30 +173,6 @@ def inapplicable(rows: Sequence[Entry]) -> list[str]:
         for (operator, reason), on in methods.items()
     ]
     return ["Not applicable:\n\n" + "\n".join(lines)] if lines else []
-
-
-def board_table(rows: Sequence[Entry], *, ranked: bool = True) -> str:
-    """One board as a Markdown table; the top tie group is bold."""
-    lines = []
-    for row in rows:
-        value = number(row["accuracy"])
-        line = {
-            "#": row["rank"] or DASH,
-            "group": row["group"] or DASH,
-            "row": f"`{row['name']}`",
-            "accuracy": f"**{value}**" if row["group"] == 1 else value,
-            "95 % interval": interval(row["low"], row["high"]),
-            "normalised (own)": number(row["normalised"]),
-            "normalised (common)": number(row["normalised_common"]),
-            "to first": number(row["difference"]),
-            "scaling": row["scaling"],
-            "tasks": row["complete"],
-            "seeds": len(row["seeds"]) or DASH,
-        }
-        if not ranked:
-            line = {k: v for k, v in line.items() if k not in ("#", "group", "to first", "scaling")}
-        lines.append(line)
-    return markdown(lines)
 
 
 def effect_table(effect: Mapping[str, Any]) -> str:
@@ -268,76 +236,6 @@ def _named(cells: Iterable[Mapping[str, Any]]) -> str:
         value = f"{cell['difference']:+.2f}"
         shown.append(f"`{cell['operator']}` {f'**{value}**' if cell['significant'] else value}")
     return ", ".join(shown) or DASH
-
-
-def table_csv(page: Mapping[str, Any]) -> str:
-    """Every row of every board, references included; one column per task at the end."""
-    tasks = page["tasks"]
-    lines = []
-    for row in [r for board in page["boards"] for r in board["rows"]] + page["references"]:
-        plain = {**row, "seeds": "+".join(map(str, row["seeds"])), "p": None if row["p"] is None else str(row["p"])}
-        lines.append([plain[name] for name in _CSV] + [row["by_task"][task] for task in tasks])
-    return _csv([*_CSV, *(f"accuracy:{task}" for task in tasks)], lines)
-
-
-def effect_csv(page: Mapping[str, Any]) -> str:
-    """Every difference of the effect maps, in points; p is adjusted for all of one map."""
-    values = ("method", "operator", "difference", "low", "high")
-    lines = [
-        [effect["backbone"], effect["regulariser"], *map(cell.get, values), str(cell["p"])]
-        for effect in page["effects"]
-        for cell in effect["cells"]
-    ]
-    return _csv(["backbone", "regulariser", *values, "p"], lines)
-
-
-def subsets_csv(page: Mapping[str, Any]) -> str:
-    """Every point of every curve over the number of merged tasks."""
-    means = ("accuracy", "low", "high", "normalised", "normalised_common")
-    lines = [
-        [
-            entry["name"],
-            p["tasks"],
-            f"{p['measured']}/{p['wanted']}",
-            "+".join(map(str, entry["seeds"])),
-            *map(p.get, means),
-        ]
-        for entry in page["subsets"]
-        for p in entry["points"]
-    ]
-    return _csv(["name", "tasks", "subsets", "seeds", *means], lines)
-
-
-def lambda_csv(page: Mapping[str, Any]) -> str:
-    """Every point of every curve over lambda; the seconds are those of the whole search and of the chosen point."""
-    lines = []
-    for entry in page["strengths"]:
-        price = [f"{entry['measured']}/{entry['declared']}", entry["search_seconds"], entry["chosen_seconds"]]
-        for p in entry["curve"]:
-            measured, chosen = f"{p['measured']}/{p['wanted']}", "chosen" if p["strength"] == entry["chosen"] else ""
-            lines.append([entry["name"], f"{p['strength']:g}", p["validation"], p["test"], measured, chosen, *price])
-    heads = [
-        "name",
-        "lambda",
-        "validation",
-        "test",
-        "measured",
-        "chosen",
-        "strengths",
-        "search_seconds",
-        "chosen_seconds",
-    ]
-    return _csv(heads, lines)
-
-
-def _csv(heads: Sequence[str], lines: Sequence[Sequence[Any]]) -> str:
-    """Numbers with two decimals, nothing where there is none."""
-    sink = io.StringIO()
-    writer = csv.writer(sink, lineterminator="\n")
-    writer.writerow(heads)
-    for line in lines:
-        writer.writerow(["" if v is None else f"{v:.2f}" if isinstance(v, float) else v for v in line])
-    return sink.getvalue()
 
 
 def _effect_note(effect: Mapping[str, Any]) -> str:

@@ -5,20 +5,10 @@ from typing import Any
 
 from tabulate import tabulate
 
-from bench.leaderboard.boards import POSTHOC, Entry
+from bench.leaderboard.boards import POSTHOC as POSTHOC_NOTE
+from bench.leaderboard.columns import DASH, NEGATION, POSTHOC, Column, Entry, cells, number, of
 
-DASH = "–"
 Page = Mapping[str, Any]
-
-
-def number(value: float | None, digits: int = 2) -> str:
-    """So many decimals, or a dash."""
-    return DASH if value is None else f"{value:.{digits}f}"
-
-
-def interval(low: float | None, high: float | None) -> str:
-    """`[70.10, 71.30]`, or a dash."""
-    return DASH if low is None or high is None else f"[{low:.2f}, {high:.2f}]"
 
 
 def markdown(lines: Sequence[Mapping[str, Any]]) -> str:
@@ -30,13 +20,18 @@ def markdown(lines: Sequence[Mapping[str, Any]]) -> str:
     )
 
 
+def table(rows: Sequence[Entry], columns: Sequence[Column], *, ranked: bool = True) -> str:
+    """Rows of a leaderboard as a Markdown table; the top tie group is bold."""
+    return markdown([cells(of(columns, "md", ranked=ranked), row) for row in rows])
+
+
 def further(page: Page) -> list[str]:
     """Blocks of every view that has results, each with the sentence that says how to read it."""
     blocks = []
     if page["negation"]:
-        blocks += ["### Task negation", _negation_note(page), negation(page["negation"])]
+        blocks += ["### Task negation", _negation_note(page), table(page["negation"], NEGATION)]
     if page["posthoc"]:
-        blocks += ["### Post-hoc linearisation", POSTHOC, posthoc(page)]
+        blocks += ["### Post-hoc linearisation", POSTHOC_NOTE, table(page["posthoc"], POSTHOC)]
     if page["subsets"]:
         blocks += ["### Accuracy against the number of merged tasks", picture(page, "subsets", SUBSETS)]
         blocks += [subsets(page["subsets"], "accuracy"), NORMALISED, subsets(page["subsets"], "normalised")]
@@ -76,28 +71,6 @@ DISENTANGLEMENT = (
 )
 
 
-def negation(rows: Sequence[Entry]) -> str:
-    """Target and control accuracy of every fine-tuning method; the top tie group is bold."""
-    return markdown(
-        [
-            {
-                "#": row["rank"] or DASH,
-                "group": row["group"] or DASH,
-                "row": f"`{row['name']}`",
-                "target accuracy ↓": f"**{number(row['target'])}**" if row["group"] == 1 else number(row["target"]),
-                "95 % interval": interval(row["low"], row["high"]),
-                "to first": number(row["difference"]),
-                "control accuracy": number(row["control"]),
-                "its 95 % interval": interval(row["control_low"], row["control_high"]),
-                "scaling": row["scaling"],
-                "tasks": row["complete"],
-                "seeds": len(row["seeds"]) or DASH,
-            }
-            for row in rows
-        ]
-    )
-
-
 def _negation_note(page: Page) -> str:
     first = page["negation"][0]
     return (
@@ -105,26 +78,6 @@ def _negation_note(page: Page) -> str:
         f"95 % of its zero-shot accuracy on validation. Zero-shot: target {number(first['target_zero_shot'])}, "
         f"control {number(first['control_zero_shot'])}. Interval, group and difference are the target's; "
         "the control's interval is over its images."
-    )
-
-
-def posthoc(page: Page) -> str:
-    """Merges evaluated as tangent models, beside the same merges as they are."""
-    return markdown(
-        [
-            {
-                "row": f"`{row['name']}`",
-                "linearised": number(row["accuracy"]),
-                "95 % interval": row["reason"] or interval(row["low"], row["high"]),
-                "normalised (own)": number(row["normalised"]),
-                "normalised (common)": number(row["normalised_common"]),
-                "as it is": number(row["as_it_is"]),
-                "scaling": row["scaling"],
-                "tasks": row["complete"],
-                "seeds": len(row["seeds"]) or DASH,
-            }
-            for row in page["posthoc"]
-        ]
     )
 
 

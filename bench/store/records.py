@@ -6,7 +6,8 @@ that differs between two honest runs (seconds, host, versions) is provenance and
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -66,13 +67,33 @@ bits        one bit per image in card order (numpy.packbits), test split only; e
 
 @dataclass(frozen=True)
 class Record:
-    """One finished cell. `metrics` are deterministic numbers, `provenance` is not."""
+    """One finished cell; some readers leave its rows out. `metrics` are deterministic numbers, `provenance` is not."""
 
     key: str
     identity: Mapping[str, Any]
     rows: tuple[Mapping[str, Any], ...] = ()
     metrics: Mapping[str, Any] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def needs(self) -> list[str]:
+        """Keys of the cells that this one was made from, as its identity names them."""
+        experts = self.identity.get("experts")
+        return [key for key in experts if isinstance(key, str) and key] if isinstance(experts, list) else []
+
+    @property
+    def tasks(self) -> list[str]:
+        """Names of the tasks that were merged or looked at; of an expert its own."""
+        several = self.identity.get("tasks", [self.identity["task"]] if "task" in self.identity else [])
+        return [
+            str(t[0]) if isinstance(t, list) and t else str(t) for t in (several if isinstance(several, list) else ())
+        ]
+
+    @property
+    def seconds(self) -> float | None:
+        """Wall seconds that the cell took, as its provenance says; None where it does not."""
+        noted = self.provenance.get("seconds")
+        return float(noted) if isinstance(noted, int | float) and math.isfinite(noted) else None
 
     def dump(self) -> bytes:
         """The bytes of a record file: Parquet whose pages and header carry checksums."""
@@ -110,17 +131,14 @@ PRUNED = "pruned"
 
 def in_both(one: Record, other: Record) -> tuple[Record, Record]:
     """Two records of one cell without what only one of them measured, because the other's sweep stopped there."""
-    named = [c for record in (one, other) for c in _listed(record.metrics.get(PRUNED))]
+    lists = [record.metrics.get(PRUNED) for record in (one, other)]
+    named = [c for pruned in lists if isinstance(pruned, list) for c in pruned]
 
     def without(record: Record) -> Record:
         rows = tuple(row for row in record.rows if row["split"] != "validation" or row["scaling"] not in named)
         return replace(record, rows=rows, metrics={k: v for k, v in record.metrics.items() if k != PRUNED})
 
     return without(one), without(other)
-
-
-def _listed(found: Any) -> list[Any]:
-    return found if isinstance(found, list) else []
 
 
 def decode(data: bytes) -> tuple[pa.Table, dict[str, Any]]:
@@ -170,6 +188,30 @@ CELLS = pa.schema(
     metadata={b"bench_schema": str(SCHEMA_VERSION).encode()},
 )
 """One line per finished cell, for tables that need more than rows: identity, metrics and provenance as JSON."""
+
+
+class Cells(dict[str, Record]):
+    """{key: the finished cell without its rows}, from a table of `CELLS`. One that is not here has nothing to say."""
+
+    def __init__(self, table: pa.Table) -> None:
+        """ValueError names the cell whose text is no JSON object."""
+        parts = ("identity", "metrics", "provenance")
+        for key, *texts in zip(*(table[name].to_pylist() for name in ("key", *parts)), strict=True):
+            parsed = {}
+            for name, text in zip(parts, texts, strict=True):
+                try:
+                    parsed[name] = toml_json.parse_object(text)
+                except ValueError as error:
+                    raise ValueError(f"the {name} of cell {key} is no JSON object ({error})") from error
+            self[key] = Record(key, parsed["identity"], (), parsed["metrics"], parsed["provenance"])
+
+    def __missing__(self, key: str) -> Record:
+        return Record(key, {})
+
+    def seconds(self, keys: Iterable[str]) -> float | None:
+        """Wall seconds of some cells together; None where one did not record its own."""
+        taken = [self[key].seconds for key in sorted(keys)]
+        return None if None in taken else sum(filter(None, taken))
 
 
 def pack_bits(correct: Any) -> bytes:

@@ -6,10 +6,8 @@ A results folder holds `results.parquet` (rows, `records.SCHEMA`) and `cells.par
 
 import functools
 import json
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +16,7 @@ import pyarrow.parquet as pq
 
 from bench.errors import BenchError, StoreError, UnknownName, first_line
 from bench.ground import toml_json
-from bench.store.records import CELLS, SCHEMA, SCHEMA_VERSION, Record, in_both, read_parquet, unpack_bits
+from bench.store.records import CELLS, SCHEMA, SCHEMA_VERSION, Cells, Record, in_both, read_parquet, unpack_bits
 from bench.store.store import Store
 
 ROWS_FILE, CELLS_FILE = "results.parquet", "cells.parquet"
@@ -127,12 +125,6 @@ def validate(source: Store | str | Path) -> list[str]:
     return [*_bad_counts(rows), *_bad_totals(rows), *_bad_keys(rows, cells), *_duplicates(rows)]
 
 
-def needs(identity: Mapping[str, Any]) -> list[str]:
-    """Keys of the cells that a cell was made from, as its identity names them."""
-    found = identity.get("experts")
-    return [key for key in found if isinstance(key, str) and key] if isinstance(found, list) else []
-
-
 def _read(path: Path, schema: pa.Schema) -> pa.Table:
     try:
         table = read_parquet(path.read_bytes())
@@ -166,12 +158,10 @@ def check(rows: pa.Table, cells: pa.Table, where: str) -> None:
     problem = problem or next(iter(_bad_totals(rows)), "")
     if problem:
         raise StoreError(f"{where}: {problem}; `bench results validate` lists all such rows, delete their records")
-    for name in ("identity", "metrics", "provenance"):
-        for key, text in zip(cells["key"].to_pylist(), cells[name].to_pylist(), strict=True):
-            try:
-                toml_json.parse_object(text)
-            except ValueError as error:
-                raise StoreError(f"{where}: the {name} of cell {key} is no JSON object ({error})") from error
+    try:
+        Cells(cells)
+    except ValueError as error:
+        raise StoreError(f"{where}: {error}") from error
     for text in pc.unique(rows["options"]).to_pylist():
         try:
             toml_json.parse_object(text)
@@ -179,19 +169,12 @@ def check(rows: pa.Table, cells: pa.Table, where: str) -> None:
             raise StoreError(f"{where}: the options {text!r} of a row are no JSON object ({error})") from error
 
 
-def seconds(provenance: Mapping[str, Any]) -> float | None:
-    """Seconds that a cell took, as its provenance says; None where it does not."""
-    found = provenance.get("seconds")
-    return float(found) if isinstance(found, int | float) and math.isfinite(found) else None
-
-
 def of_suite(rows: pa.Table, cells: pa.Table, suite: str) -> tuple[pa.Table, pa.Table]:
     """The rows of one suite and the cells that belong to it."""
     rows = rows.filter(pc.equal(rows["suite"], suite))
-    suites = [json.loads(text).get("suite") for text in cells["identity"].to_pylist()]
-    keep = pc.is_in(cells["key"], value_set=pc.unique(rows["key"]))
-    named = pa.array([s == suite for s in suites], pa.bool_())
-    return rows, cells.filter(pc.or_(keep.combine_chunks() if isinstance(keep, pa.ChunkedArray) else keep, named))
+    measured, parsed = set(pc.unique(rows["key"]).to_pylist()), Cells(cells)
+    belongs = [key in measured or parsed[key].identity.get("suite") == suite for key in cells["key"].to_pylist()]
+    return rows, cells.filter(pa.array(belongs, pa.bool_()))
 
 
 def _conflict(mine: Record, theirs: Record) -> str:
@@ -233,11 +216,11 @@ def _bad_totals(rows: pa.Table) -> Iterable[str]:
 
 
 def _bad_keys(rows: pa.Table, cells: pa.Table) -> Iterable[str]:
-    known = set(cells["key"].to_pylist())
-    for key in sorted(set(pc.unique(rows["key"]).to_pylist()) - known):
+    finished = Cells(cells)
+    for key in sorted(set(pc.unique(rows["key"]).to_pylist()) - finished.keys()):
         yield f"{key}: rows without a cell, or a key that is not its record's file name"
-    for key, identity in zip(cells["key"].to_pylist(), cells["identity"].to_pylist(), strict=True):
-        missing = sorted(set(needs(json.loads(identity))) - known)
+    for key, cell in finished.items():
+        missing = sorted(set(cell.needs) - finished.keys())
         if missing:
             yield f"{key}: made from {len(missing)} cells that are not here, first {missing[0]}"
 

@@ -5,21 +5,20 @@ different recipes never share a line: a tag made from the lineage keeps them apa
 of its seeds has every task; incomplete lines are shown, but have no mean.
 """
 
-import hashlib
-import json
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from bench.errors import BenchError, UnknownName
-from bench.ground.metrics import accuracy, mean_accuracy, normalised_accuracy
-from bench.store.results import needs, seconds
-from bench.tables import stats
+from bench.ground import names
+from bench.ground.metrics import mean_accuracy, normalised_accuracy
+from bench.store.records import Cells
+from bench.tables import frames, stats
 from bench.tables.line import IDENTITY, Line, difference, inapplicable, name
 
 EXPERTS = ("expert", "imported")
@@ -43,8 +42,7 @@ class Lines:
     """additions and post-hoc linearisations that their operator could not do, each with its reason"""
     others: int
     """addition lines over other task sets than the suite's; they belong to the subset curves"""
-    cells: dict[str, dict[str, Any]]
-    """{key: {"identity", "metrics", "provenance"}}"""
+    cells: Cells
     by_key: dict[str, tuple[str, float]]
     """{key of an expert: (task, test accuracy)}"""
     linearised: dict[str, dict[str, float]]
@@ -71,15 +69,15 @@ class Lines:
         """
         if not line.complete:
             return None
-        found = []
+        by_seed = []
         for seed in line.seeds if seeds is None else seeds:
             experts = self._reference(line, reference or line.finetuning, seed)
             if line.kind == "posthoc" and not reference:
                 experts = {t: a for key in line.keys[seed] for t, a in self.linearised.get(key, {}).items()}
             if not set(line.tasks) <= set(experts) or min(experts.values(), default=0.0) <= 0:
                 return None
-            found.append(normalised_accuracy(line.accuracies(seed), experts))
-        return float(np.mean(found))
+            by_seed.append(normalised_accuracy(line.accuracies(seed), experts))
+        return float(np.mean(by_seed))
 
     def seed_prior(self, line: Line, seeds: Sequence[int], *, paired: bool) -> stats.SeedPrior | None:
         """What merged models with these seeds say about the variance between them; of a negation, other negations."""
@@ -100,35 +98,81 @@ class Lines:
         return [None if d is None else next(estimates) for d in found]
 
     def _reference(self, line: Line, finetuning: str, seed: int) -> dict[str, float]:
+        own: dict[str, float] = {}
         if finetuning == line.finetuning:
-            keys = [k for key in line.keys[seed] for k in self.upstream(key)]
-            own = {self.by_key[key][0]: self.by_key[key][1] for key in keys if key in self.by_key}
-            if own:
-                return own
-        return self.experts_of(finetuning, line.backbone, seed)
+            own = {t: a for key in line.keys[seed] for t, a in self.made_from(key).items()}
+        return own or self.experts_of(finetuning, line.backbone, seed)
 
     def experts_of(self, finetuning: str, backbone: str, seed: int) -> dict[str, float]:
         """{task: test accuracy} of a method's experts; nothing where there are none or several recipes of them."""
-        same = [x for x in self.experts if x.finetuning == finetuning and x.backbone == backbone and seed in x.counts]
+        same = [x for x in self.experts if (x.finetuning, x.backbone) == (finetuning, backbone) and seed in x.seeds]
         return same[0].accuracies(seed) if len(same) == 1 else {}
 
-    def upstream(self, key: str) -> list[str]:
-        """Keys of the cells that a cell was made from."""
-        return needs(self.cells.get(key, {}).get("identity", {}))
+    def made_from(self, key: str) -> dict[str, float]:
+        """{task: test accuracy} of the experts that a merge was made from."""
+        return dict(self.by_key[expert] for expert in self.cells[key].needs if expert in self.by_key)
 
     def seconds(self, line: Line) -> float | None:
         """Seconds of the line's own cells, mean over seeds, as their provenance says; None where it does not."""
-        return _mean_seconds(self.cells, line.keys.values())
+        return self._mean_seconds(line.keys.values())
 
     def seconds_of_experts(self, line: Line) -> float | None:
         """Seconds of fine-tuning the experts of the line, mean over seeds."""
-        keys = [{k for key in of_seed for k in self.upstream(key)} for of_seed in line.keys.values()]
-        return _mean_seconds(self.cells, keys)
+        return self._mean_seconds({e for key in keys for e in self.cells[key].needs} for keys in line.keys.values())
+
+    def _mean_seconds(self, by_seed: Iterable[set[str]]) -> float | None:
+        totals = [self.cells.seconds(keys) if keys else None for keys in by_seed]
+        return None if None in totals or not totals else float(np.mean(totals))  # type: ignore[arg-type]
 
 
 def collect(rows: pa.Table, cells: pa.Table, suite: str | None = None) -> Lines:
     """All lines of one suite. Raises BenchError when there is nothing, or several suites and none was named."""
-    suites = sorted(set(pc.unique(rows["suite"]).to_pylist()))
+    suite = _suite(rows, suite)
+    stored = Cells(cells)
+    test = pc.and_(pc.equal(rows["suite"], suite), pc.and_(pc.equal(rows["split"], "test"), rows["selected"]))
+    frame = frames.of_rows(rows.filter(test), bits=True)
+    kinds = frames.groups(frame, "kind")
+    every = [kinds.get(kind, frame[:0]) for kind in ("addition", "posthoc", "negation", "expert", "zeroshot")]
+    addition, posthoc, negation, expert, zeroshot = every
+    tasks, control = _tasks(addition, negation, expert, zeroshot)
+    whole = names.join_tasks(tasks)
+    alone = posthoc[posthoc["operator"] == ""]
+    linearised = {
+        key: dict(zip(part["task"], part["accuracy"], strict=True)) for key, part in frames.groups(alone, "key").items()
+    }
+    others = addition.loc[addition["tasks"] != whole, "key"].nunique()
+    addition, posthoc = (part[part["tasks"] == whole] for part in (addition, posthoc))
+    used = {need for key in addition["key"].unique() for need in stored[key].needs}
+    experts = expert[expert["task"].isin(tasks) & (expert["key"].isin(used) | (not used))]
+    wide = [key for key in zeroshot["key"].unique() if set(tasks) <= set(stored[key].tasks)]
+    zeroshot = zeroshot[zeroshot["key"].isin(wide) | (not wide)]
+    groups = (addition, posthoc, negation, experts, zeroshot)
+    tags = _tags({key for part in groups for key in part["key"].unique()}, stored)
+    made = [_lines(part, tasks, control, tags, stored) for part in groups]
+    lines = Lines(
+        suite=suite,
+        tasks=tasks,
+        control=control,
+        addition=made[0],
+        posthoc=made[1],
+        negation=made[2],
+        experts=made[3],
+        zeroshot=made[4],
+        inapplicable=inapplicable(stored, suite, tasks),
+        others=others,
+        cells=stored,
+        by_key={key: (t, a) for key, t, a in expert[["key", "task", "accuracy"]].itertuples(index=False)},
+        linearised=linearised,
+    )
+    unable = {kind: [line for line in lines.inapplicable if line.kind == kind] for kind in ("addition", "posthoc")}
+    together = (lines.addition + unable["addition"], lines.posthoc + unable["posthoc"])
+    for group in (*together, lines.negation, lines.experts, lines.zeroshot):
+        name(group)
+    return lines
+
+
+def _suite(rows: pa.Table, suite: str | None) -> str:
+    suites = sorted(pc.unique(rows["suite"]).to_pylist())
     if not suites:
         raise BenchError("no results here yet; run `bench run` first")
     if suite is None and len(suites) > 1:
@@ -136,165 +180,113 @@ def collect(rows: pa.Table, cells: pa.Table, suite: str | None = None) -> Lines:
     suite = suite or suites[0]
     if suite not in suites:
         raise UnknownName("suite in these results", suite, suites)
-    about = _parse(cells)
-    test = rows.filter(pc.and_(pc.equal(rows["suite"], suite), pc.equal(rows["split"], "test")))
-    found = test.filter(test["selected"]).to_pylist()
-    sets = {tuple(r["tasks"].split("+")) for r in found if r["kind"] == "addition"}
-    merged = sorted(sets, key=lambda t: (-len(t), t))
-    expert_tasks = tuple(sorted({r["task"] for r in found if r["kind"] == "expert"}))
-    zero_tasks = {r["task"] for r in found if r["kind"] == "zeroshot"}
-    tasks = merged[0] if merged else expert_tasks or tuple(sorted(zero_tasks))
-    control = next(iter(sorted({r["task"] for r in found if r["kind"] == "negation"} - set(tasks))), "")
-    control = control or next(iter(sorted(zero_tasks - set(tasks) - set(expert_tasks))), "")
-    kinds: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in found:
-        kinds[row["kind"]].append(row)
-    addition, posthoc = ([r for r in kinds[k] if r["tasks"] == "+".join(tasks)] for k in ("addition", "posthoc"))
-    linearised: dict[str, dict[str, float]] = defaultdict(dict)
-    for row in kinds["posthoc"]:
-        if not row["operator"]:
-            linearised[row["key"]][row["task"]] = accuracy(row["correct"], row["total"])
-    used = {k for key in {r["key"] for r in addition} for k in needs(about.get(key, {}).get("identity", {}))}
-    experts = [r for r in kinds["expert"] if r["task"] in tasks and (not used or r["key"] in used)]
-    wide = {r["key"] for r in kinds["zeroshot"] if set(tasks) <= _tasks_of(about, r["key"])}
-    zeroshot = [r for r in kinds["zeroshot"] if not wide or r["key"] in wide]
-    tags = _tags({r["key"] for r in (*addition, *posthoc, *experts, *zeroshot, *kinds["negation"])}, about)
-    lines = Lines(
-        suite=suite,
-        tasks=tasks,
-        control=control,
-        addition=_lines(addition, tasks, control, tags, about),
-        negation=_lines(kinds["negation"], tasks, control, tags, about),
-        posthoc=_lines(posthoc, tasks, control, tags, about),
-        experts=_lines(experts, tasks, control, tags, about),
-        zeroshot=_lines(zeroshot, tasks, control, tags, about),
-        inapplicable=inapplicable(about, suite, tasks),
-        others=len({r["key"] for r in kinds["addition"]} - {r["key"] for r in addition}),
-        cells=about,
-        by_key={r["key"]: (r["task"], accuracy(r["correct"], r["total"])) for r in kinds["expert"]},
-        linearised=linearised,
-    )
-    unable = {kind: [line for line in lines.inapplicable if line.kind == kind] for kind in ("addition", "posthoc")}
-    rows = (lines.addition + unable["addition"], lines.posthoc + unable["posthoc"])
-    for group in (*rows, lines.negation, lines.experts, lines.zeroshot):
-        name(group)
-    return lines
+    return str(suite)
 
 
-def _tasks_of(about: Mapping[str, Any], key: str) -> set[str]:
-    tasks = about.get(key, {}).get("identity", {}).get("tasks", [])
-    return {str(t[0]) if isinstance(t, list) and t else str(t) for t in (tasks if isinstance(tasks, list) else ())}
-
-
-def percent(rate: float | None) -> float | None:
-    """A rate as percent with two decimals."""
-    return None if rate is None else round(100 * rate, 2) + 0.0
+def _tasks(
+    addition: pd.DataFrame, negation: pd.DataFrame, expert: pd.DataFrame, zeroshot: pd.DataFrame
+) -> tuple[tuple[str, ...], str]:
+    """The tasks of a suite, the most that were merged together; and the task that shows what forgetting costs."""
+    merged = sorted(map(names.split_tasks, addition["tasks"].unique()), key=lambda tasks: (-len(tasks), tasks))
+    trained, tested = sorted(expert["task"].unique()), sorted(zeroshot["task"].unique())
+    tasks = merged[0] if merged else tuple(trained or tested)
+    spare = [*sorted(set(negation["task"]) - set(tasks)), *(t for t in tested if t not in {*tasks, *trained})]
+    return tasks, next(iter(spare), "")
 
 
 def sweeps(rows: pa.Table, lines: Iterable[Line]) -> dict[str, dict[float, float]]:
     """{line name: {scaling: mean validation accuracy over tasks and seeds}} of the coefficients that every seed looked
     at on every task.
     """
-    named = {key: line for line in lines for keys in line.keys.values() for key in keys}
-    found: dict[str, dict[float, list[float]]] = defaultdict(lambda: defaultdict(list))
+    by_name = {line.name: line for line in lines}
+    named = {key: line.name for line in by_name.values() for keys in line.keys.values() for key in keys}
     wanted = pc.and_(
-        pc.equal(rows["split"], "validation"), pc.is_in(rows["key"], value_set=pa.array(sorted(named), pa.string()))
+        pc.equal(rows["split"], "validation"), pc.is_in(rows["key"], value_set=pa.array(named, pa.string()))
     )
-    columns = [rows.filter(wanted)[name].to_pylist() for name in ("key", "scaling", "task", "correct", "total")]
-    for key, scaling, task, correct, total in zip(*columns, strict=True):
-        if task in named[key].tasks:
-            found[named[key].name][scaling].append(correct / total)
-    return {
-        line.name: {
-            s: float(np.mean(v))
-            for s, v in sorted(found[line.name].items())
-            if len(v) == len(line.tasks) * len(line.seeds)
-        }
-        for line in named.values()
-        if line.name in found
-    }
+    frame = frames.of_rows(rows.filter(wanted))
+    frame["line"] = frame["key"].map(named).astype("category")
+    curves: dict[str, dict[float, float]] = {}
+    accuracies = frame["accuracy"].to_numpy()
+    for (row, scaling), places in frames.places(frame, "line", "scaling").items():
+        curve = curves.setdefault(row, {})
+        if len(places) == len(by_name[row].tasks) * len(by_name[row].seeds):
+            curve[scaling] = float(accuracies[places].mean())
+    return curves
 
 
 def _lines(
-    rows: Iterable[Mapping[str, Any]],
-    tasks: tuple[str, ...],
-    control: str,
-    tags: Mapping[str, list[str]],
-    about: Mapping[str, Any],
+    rows: pd.DataFrame, tasks: tuple[str, ...], control: str, tags: Mapping[str, list[str]], cells: Cells
 ) -> list[Line]:
-    grouped: dict[tuple[str, ...], Line] = {}
-    for row in rows:
-        identity = {name: row[name] for name in IDENTITY}
-        version = about.get(row["key"], {}).get("identity", {}).get("version", 1)
-        for tag in tags[row["key"]]:
-            made = Line(recipe=tag, version=version, tasks=tasks, **identity)
-            line = grouped.setdefault((*identity.values(), tag), made)
-            _put(line, row, control)
-    return [grouped[g] for g in sorted(grouped) if grouped[g].counts]
+    """Lines of one kind: a group of rows each, as arrays over seeds and tasks."""
+    if rows.empty:
+        return []
+    negation = rows["kind"].iloc[0] == "negation"
+    rows = rows.assign(recipe=rows["key"].astype(object).map(tags), target=rows["tasks" if negation else "task"])
+    rows = rows.explode("recipe", ignore_index=True)
+    rows["line"] = rows.groupby([*IDENTITY, "recipe"], observed=True).ngroup()
+    beside = (rows["task"] == control) & rows["kind"].isin(("negation", "zeroshot"))
+    own = _once(rows[rows["task"].isin(tasks) & ~beside])
+    images = own.groupby("task", observed=True)["total"].max()
+    wide: Any = own.set_index(["line", "seed", "target"])[["accuracy", "scaling", "bits"]].unstack("target")
+    rates, scaling, bits = (wide[value].reindex(columns=tasks).to_numpy() for value in ("accuracy", "scaling", "bits"))
+    identities: Any = rows.drop_duplicates("line").set_index("line")[[*IDENTITY, "recipe", "key"]].to_dict("index")
+    controls = frames.groups(rows[beside], "line")
+    lines: dict[int, Line] = {}
+    for number, places in frames.places(wide, "line").items():
+        version = cells[identities[number].pop("key")].identity.get("version", 1)
+        lines[number] = Line(
+            **identities[number],
+            version=version,
+            tasks=tasks,
+            seeds=tuple(map(int, wide.index[places].get_level_values("seed"))),
+            rates=rates[places],
+            scaling=scaling[places],
+            bits=bits[places],
+            images=tuple(int(images.get(task, 0)) for task in tasks),
+            control=controls.get(number, rows[:0]),
+        )
+    for number, seed, key in rows[["line", "seed", "key"]].drop_duplicates().itertuples(index=False):
+        if number in lines:
+            lines[number].keys[seed].add(key)
+    return list(lines.values())
 
 
-def _put(line: Line, row: Mapping[str, Any], control: str) -> None:
-    """One stored row into its line."""
-    key, task, seed, counts = row["key"], row["task"], row["seed"], (row["correct"], row["total"])
-    target = row["tasks"] if row["kind"] == "negation" else task
-    if row["kind"] in ("negation", "zeroshot") and task == control:
-        line.control[seed][target] = counts
-    elif task in line.tasks:
-        if line.counts[seed].get(target, counts) != counts:
-            raise BenchError(
-                f"{line.kind} {line.finetuning}/{line.operator} on {task}, seed {seed}, was measured twice with other "
-                f"numbers, last by {key}; delete the wrong record"
-            )
-        line.counts[seed][target] = counts
-        line.bits[seed][target] = row["bits"]
-        line.scaling[seed][target] = row["scaling"]
-    line.keys[seed].add(key)
+def _once(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row for every line, seed and target; BenchError where there are several with other counts."""
+    where = ["line", "seed", "target"]
+    unequal = rows.drop_duplicates([*where, "correct", "total"])
+    for row in unequal[unequal.duplicated(where)].to_dict("records"):
+        raise BenchError(
+            f"{row['kind']} {row['finetuning']}/{row['operator']} on {row['task']}, seed {row['seed']}, was measured "
+            f"twice with other numbers, last by {row['key']}; delete the wrong record"
+        )
+    return rows.drop_duplicates(where, keep="last")
 
 
-def _tags(keys: Iterable[str], about: Mapping[str, Any]) -> dict[str, list[str]]:
+def _tags(keys: Iterable[str], cells: Cells) -> dict[str, list[str]]:
     """{key: tags}: hex digits of a lineage without its seeds, so that one tag is one way of getting results.
 
     An expert has the tags of the sets of experts it was merged in, because recipes may differ between the tasks of
     one set.
     """
-    named = {key: about.get(key, {}).get("identity", {}) for key in keys}
-    sets: dict[str, set[str]] = defaultdict(set)
-    found: dict[str, list[str]] = {}
-    for key, identity in named.items():
-        if identity.get("kind") == "addition":
-            experts = [about.get(k, {}).get("identity", {}) for k in needs(identity)]
-            found[key], tag = [_tag([identity, *experts])], _tag(experts)
-            for expert in needs(identity):
-                sets[expert].add(tag)
-    for key, identity in named.items():
-        of_set = sorted({tag for k in (key, *needs(identity)) for tag in sets.get(k, ())}) or [""]
-        own = "" if identity.get("kind") in EXPERTS else _tag([identity])
-        found.setdefault(key, [own + tag for tag in of_set])
-    return found
+    text: dict[str, str] = {}
 
+    def tag(*of: str) -> str:
+        for key in of:
+            if key not in text:
+                identity = cells[key].identity
+                one_line = () if identity.get("kind") in EXPERTS else ("task", "card")  # one gathers all targets
+                text[key] = frames.without(identity, "seed", "experts", *one_line)
+        return frames.tag(text[key] for key in of)[:16]
 
-def _tag(identities: Sequence[Mapping[str, Any]]) -> str:
-    leave = {"seed", "experts"}
-    single = {"task", "card"}  # of a negation: one line gathers all targets
-    kept = [leave if i.get("kind") in EXPERTS else leave | single for i in identities]
-    parts = [{k: v for k, v in i.items() if k not in left} for i, left in zip(identities, kept, strict=True)]
-    text = "\n".join(sorted(json.dumps(part, sort_keys=True) for part in parts))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _parse(cells: pa.Table) -> dict[str, dict[str, Any]]:
-    parts = ("identity", "metrics", "provenance")
-    columns = [cells[name].to_pylist() for name in ("key", *parts)]
-    return {
-        key: {n: json.loads(t) for n, t in zip(parts, texts, strict=True)} for key, *texts in zip(*columns, strict=True)
-    }
-
-
-def _mean_seconds(cells: Mapping[str, Any], keys: Iterable[Iterable[str]]) -> float | None:
-    totals = []
-    for of_seed in keys:
-        taken = [seconds(cells.get(key, {}).get("provenance", {})) for key in of_seed]
-        if not taken or None in taken:
-            return None
-        totals.append(sum(filter(None, taken)))
-    return float(np.mean(totals)) if totals else None
+    merges = [key for key in keys if cells[key].identity.get("kind") == "addition"]
+    tags = {key: [tag(key, *cells[key].needs)] for key in merges}
+    sets: dict[str, set[str]] = {}
+    for experts in {tuple(cells[key].needs) for key in merges}:
+        for expert in experts:
+            sets.setdefault(expert, set()).add(tag(*experts))
+    for key in keys:
+        of_set = sorted({t for k in (key, *cells[key].needs) for t in sets.get(k, ())}) or [""]
+        own = "" if cells[key].identity.get("kind") in EXPERTS else tag(key)
+        tags.setdefault(key, [own + t for t in of_set])
+    return tags

@@ -5,6 +5,7 @@ prints is what the text says.
 """
 
 from collections.abc import Sequence
+from statistics import fmean
 from typing import Any
 
 import pyarrow as pa
@@ -12,7 +13,7 @@ import pyarrow as pa
 from bench.errors import BenchError, UnknownName
 from bench.ground.metrics import COMMON_REFERENCE
 from bench.registry import catalogue
-from bench.tables import collect, stats
+from bench.tables import collect, frames, stats
 from bench.tables.collect import Lines
 from bench.tables.line import Line, difference
 
@@ -168,24 +169,25 @@ def _unfinished(line: Line) -> str:
 
 def _side(lines: Lines, line: Line, seeds: Sequence[int]) -> dict[str, Any]:
     """One row on the seeds of the comparison."""
-    own = [s if s in line.counts else line.seeds[0] for s in seeds]
-    mean = sum(sum(line.accuracies(s).values()) / len(line.tasks) for s in own) / len(own)
+    places = line.places(seeds)
+    mean = fmean(fmean(line.rates[place]) for place in places)
+    own = [line.seeds[place] for place in places]
     return {
         "name": line.name,
         "board": line.board,
-        "accuracy": collect.percent(mean),
-        "normalised": collect.percent(lines.normalised(line, "", own)),
-        "normalised_common": collect.percent(lines.normalised(line, COMMON_REFERENCE, own)),
+        "accuracy": frames.percent(mean),
+        "normalised": frames.percent(lines.normalised(line, "", own)),
+        "normalised_common": frames.percent(lines.normalised(line, COMMON_REFERENCE, own)),
     }
 
 
 def _numbers(estimate: stats.Estimate, p: float) -> dict[str, Any]:
     return {
-        "difference": collect.percent(estimate.value),
-        "low": collect.percent(estimate.low),
-        "high": collect.percent(estimate.high),
+        "difference": frames.percent(estimate.value),
+        "low": frames.percent(estimate.low),
+        "high": frames.percent(estimate.high),
         "p": round(p, 6),
-        "detectable": collect.percent(estimate.detectable),
+        "detectable": frames.percent(estimate.detectable),
     }
 
 
@@ -194,15 +196,13 @@ def _by_task(a: Line, b: Line, outcome: stats.Outcome, seeds: Sequence[int]) -> 
     adjusted = stats.holm([p for _, _, p in tests])
     found = []
     for task, values, (won, lost, p), p_holm in zip(a.tasks, outcome, tests, adjusted, strict=True):
-        first, second = (
-            sum(x.accuracies(s if s in x.counts else x.seeds[0])[task] for s in seeds) / len(seeds) for x in (a, b)
-        )
+        first, second = (fmean(x.rates[x.places(seeds), x.tasks.index(task)]) for x in (a, b))
         found.append(
             {
                 "task": task,
-                "a": collect.percent(first),
-                "b": collect.percent(second),
-                "difference": collect.percent(float(values.mean())),
+                "a": frames.percent(first),
+                "b": frames.percent(second),
+                "difference": frames.percent(float(values.mean())),
                 "won": won,
                 "lost": lost,
                 "p": round(p, 6),

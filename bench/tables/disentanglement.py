@@ -4,52 +4,45 @@
 [0, 1] x [0, 1]; the mean error inside it is one number by which methods can be ordered.
 """
 
-import json
-from collections import defaultdict
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.compute as pc
+import numpy as np
+import pandas as pd
 
 from bench.errors import BenchError
+from bench.store.records import Cells
+from bench.tables import frames
 
 SEARCHED = (0.0, 1.0)
+NAMES = ("suite", "backbone", "finetuning", "mode")
 
 
-def disentanglement(cells: pa.Table) -> list[dict[str, Any]]:
+def disentanglement(cells: Cells) -> list[dict[str, Any]]:
     """One entry for every suite, backbone, fine-tuning method and mode, by name; JSON values.
 
     `error` [n, n] is xi by place of a_1 and a_2 in `coefficients`, mean over `cells` measured ones (pairs x seeds);
     `pairs` names the pairs; `searched` is the square to draw and `searched_error` the mean of xi inside it.
     """
-    found: dict[tuple[str, str, str, str], list[tuple[dict[str, Any], dict[str, Any]]]] = defaultdict(list)
-    for line in cells.filter(pc.equal(cells["kind"], "disentangle")).to_pylist():
-        identity, metrics = json.loads(line["identity"]), json.loads(line["metrics"])
-        name = (identity["suite"], identity["backbone"], identity["finetuning"], identity["mode"])
-        found[name].append((identity, metrics))
-    return [_entry(name, found[name]) for name in sorted(found)]
+    measured = [{**c.identity, **c.metrics} for c in cells.values() if c.identity.get("kind") == "disentangle"]
+    table = pd.DataFrame(measured, columns=[*NAMES, "seed", "tasks", "coefficients", "error"])
+    return [
+        dict(zip(NAMES, name, strict=True)) | _map(name[2], part) for name, part in frames.groups(table, *NAMES).items()
+    ]
 
 
-def _entry(name: tuple[str, str, str, str], measured: list[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, Any]:
-    suite, backbone, finetuning, mode = name
-    grids = {tuple(metrics["coefficients"]) for _, metrics in measured}
+def _map(finetuning: str, measured: pd.DataFrame) -> dict[str, Any]:
+    grids = set(map(tuple, measured["coefficients"]))
     if len(grids) > 1:
         raise BenchError(f"disentanglement of {finetuning} was measured on {len(grids)} grids; keep the cells of one")
     (coefficients,) = grids
-    places = range(len(coefficients))
-    error = [[sum(m["error"][i][j] for _, m in measured) / len(measured) for j in places] for i in places]
-    inside = [i for i in places if SEARCHED[0] <= coefficients[i] <= SEARCHED[1]]
-    searched = [error[i][j] for i in inside for j in inside]
+    error = np.mean(measured["error"].tolist(), axis=0)
+    inside = [place for place, c in enumerate(coefficients) if SEARCHED[0] <= c <= SEARCHED[1]]
     return {
-        "suite": suite,
-        "backbone": backbone,
-        "finetuning": finetuning,
-        "mode": mode,
         "coefficients": list(coefficients),
-        "error": [[round(x, 4) for x in line] for line in error],
-        "pairs": sorted({" x ".join(m["tasks"]) for _, m in measured}),
-        "seeds": sorted({identity["seed"] for identity, _ in measured}),
+        "error": frames.rounded(error, 4),
+        "pairs": sorted({" x ".join(tasks) for tasks in measured["tasks"]}),
+        "seeds": sorted({int(seed) for seed in measured["seed"]}),
         "cells": len(measured),
         "searched": list(SEARCHED),
-        "searched_error": round(sum(searched) / len(searched), 4),
+        "searched_error": round(float(error[np.ix_(inside, inside)].mean()), 4),
     }

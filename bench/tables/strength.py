@@ -6,20 +6,22 @@ that its own validation sweep chose; the test split never takes part. Merges who
 and seed never share a curve.
 """
 
-import hashlib
 import json
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from statistics import fmean
 from typing import Any
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from bench.errors import BenchError
-from bench.ground.metrics import accuracy, mean_accuracy
+from bench.ground.metrics import mean_accuracy
 from bench.kinds.strength import STRENGTHS
-from bench.store.results import needs, seconds
+from bench.store.records import Cells
+from bench.tables import frames
 
+SPLITS = ("validation", "test")
 NAMES = ("suite", "backbone", "finetuning", "operator")
 
 
@@ -36,7 +38,7 @@ def best_strength(points: Mapping[float, Mapping[str, float]]) -> float:
     return max(sorted(points), key=lambda s: mean_accuracy(points[s]))
 
 
-def sensitivity(rows: pa.Table, cells: pa.Table) -> list[dict[str, Any]]:
+def sensitivity(rows: pa.Table, cells: Cells) -> list[dict[str, Any]]:
     """One entry for every fine-tuning method and operator that has points, by name; JSON values.
 
     Each has `curve`, a list of {strength, validation, test, measured, wanted} with mean accuracies (None and not chosen
@@ -45,76 +47,59 @@ def sensitivity(rows: pa.Table, cells: pa.Table) -> list[dict[str, Any]]:
     alone (None where a cell did not record them). `name` is FINETUNING/OPERATOR, with the backbone or a tag of the
     recipe where that would name two curves.
     """
-    known = _Cells(cells)
-    found: dict[tuple[str, ...], dict[float, list[dict[str, Any]]]] = defaultdict(lambda: defaultdict(list))
-    for row in rows.filter(pc.equal(rows["kind"], "strength")).to_pylist():
-        if row["selected"]:
-            way = known.way(row["key"])
-            found[*(row[n] for n in NAMES), way][json.loads(row["options"])["strength"]].append(row)
-    backbones, names = {name[1] for name in found}, [name[:-1] for name in found]
+    points = frames.of_rows(rows.filter(pc.and_(pc.equal(rows["kind"], "strength"), rows["selected"])))
+    points["strength"] = [json.loads(options)["strength"] for options in points["options"]]
+    points["way"] = [_way(cells, key) for key in points["key"]]
+    curves = frames.groups(points, *NAMES, "way")
+    backbones, names = {name[1] for name in curves}, [name[:-1] for name in curves]
     entries = []
-    for name in sorted(found):
+    for *name, way in curves:
         label = f"{name[2]}/{name[3]}" + f"[{name[1]}]" * (len(backbones) > 1)
-        label += f"[{name[-1]}]" * (names.count(name[:-1]) > 1)
-        entries.append({"name": label, **_entry(name[:-1], found[name], known)})
+        label += f"[{way}]" * (names.count(tuple(name)) > 1)
+        curve = _curve(curves[*name, way], cells)
+        entries.append({"name": label, **dict(zip(NAMES, name, strict=True)), **curve})
     return entries
 
 
-def _entry(name: tuple[str, ...], by_strength: Mapping[float, list[dict[str, Any]]], known: "_Cells") -> dict[str, Any]:
-    wanted = {f"{r['seed']}/{r['task']}" for rows in by_strength.values() for r in rows}
-    curve, points = [], {}
-    for strength in sorted(by_strength):
-        parts = {}
-        for split in ("validation", "test"):
-            here = [r for r in by_strength[strength] if r["split"] == split]
-            parts[split] = {f"{r['seed']}/{r['task']}": accuracy(r["correct"], r["total"]) for r in here}
-        complete = parts["validation"].keys() == parts["test"].keys() == wanted
-        if complete:
-            points[strength] = parts["validation"]
-        means = {split: mean_accuracy(by) if complete else None for split, by in parts.items()}
-        curve.append({"strength": strength, **means, "measured": len(parts["test"]), "wanted": len(wanted)})
-    chosen = best_strength(points) if points else None
-    keys = {strength: {r["key"] for r in rows} for strength, rows in by_strength.items()}
+def _curve(points: pd.DataFrame, cells: Cells) -> dict[str, Any]:
+    at = ["strength", "split", "seed", "task"]
+    points = points.drop_duplicates(at, keep="last").astype({"split": str, "task": str})
+    wide = points.set_index(at)["accuracy"].unstack(["seed", "task"])
+    whole = wide[wide.notna().all(axis=1)]  # a line for each strength and split, accuracies by seed and task
+    complete = [s for s in wide.index.unique("strength") if all((s, split) in whole.index for split in SPLITS)]
+    validation = {s: whole.loc[s, "validation"].to_dict() for s in complete}
+    chosen = best_strength(validation) if complete else None
+    curve = [
+        {
+            "strength": strength,
+            **{split: fmean(whole.loc[strength, split]) if strength in complete else None for split in SPLITS},
+            "measured": int(wide.reindex([(strength, "test")]).notna().to_numpy().sum()),
+            "wanted": wide.shape[1],
+        }
+        for strength in wide.index.unique("strength")
+    ]
     return {
-        **dict(zip(NAMES, name, strict=True)),
         "curve": curve,
         "chosen": chosen,
-        "measured": len(points),
-        "declared": len({*STRENGTHS, *by_strength}),
-        "search_seconds": known.price(key for some in keys.values() for key in some),
-        "chosen_seconds": known.price(keys[chosen]) if chosen is not None else None,
+        "measured": len(complete),
+        "declared": len({*STRENGTHS, *points["strength"]}),
+        "search_seconds": _price(cells, points["key"]),
+        "chosen_seconds": None if chosen is None else _price(cells, points.loc[points["strength"] == chosen, "key"]),
     }
 
 
-class _Cells:
-    """What cells were made from, and how many seconds they and their experts took, as recorded when they ran."""
+def _price(cells: Cells, keys: Iterable[str]) -> float | None:
+    """Seconds of `keys` and of the experts behind them, each cell once; None where one did not record its own."""
+    merges = set(keys)
+    seconds = cells.seconds(merges | {need for key in merges for need in cells[key].needs})
+    return None if seconds is None else round(seconds, 3)
 
-    def __init__(self, cells: pa.Table) -> None:
-        columns = [cells[name].to_pylist() for name in ("key", "identity", "provenance")]
-        self._known = {
-            key: (json.loads(identity), seconds(json.loads(provenance)))
-            for key, identity, provenance in zip(*columns, strict=True)
-        }
 
-    def price(self, keys: Iterable[str]) -> float | None:
-        """Seconds of `keys` and of the experts behind them, each cell once; None where one did not record its own."""
-        wanted = set(keys)
-        wanted |= {need for key in wanted for need in self._needs(key)}
-        taken = [self._known[key][1] if key in self._known else None for key in sorted(wanted)]
-        return None if None in taken else round(sum(filter(None, taken)), 3)
-
-    def way(self, key: str) -> str:
-        """Four hex digits of everything about a merge and its experts but lambda and seed."""
-        merge, _ = self._known.get(key, ({}, None))
-        experts = [self._known[need][0] for need in self._needs(key) if need in self._known]
-        made = [
-            {n: v for n, v in e.items() if n not in ("kind", "seed", "recipe")}
-            | {"recipe": {n: v for n, v in (e.get("recipe") or {}).items() if n != "strength"}}
-            for e in experts
-        ]
-        parts = [{n: v for n, v in merge.items() if n not in ("strength", "seed", "experts")}, *made]
-        text = "\n".join(sorted(json.dumps(part, sort_keys=True) for part in parts))
-        return hashlib.sha256(text.encode()).hexdigest()[:4]
-
-    def _needs(self, key: str) -> list[str]:
-        return needs(self._known[key][0]) if key in self._known else []
+def _way(cells: Cells, key: str) -> str:
+    """Four hex digits of everything about a merge and its experts but the strength and the seed."""
+    texts = [frames.without(cells[key].identity, "strength", "seed", "experts")]
+    for need in cells[key].needs:
+        if need in cells:
+            recipe = json.loads(frames.without(cells[need].identity.get("recipe") or {}, "strength"))
+            texts.append(frames.without({**cells[need].identity, "recipe": recipe}, "kind", "seed"))
+    return frames.tag(texts)[:4]

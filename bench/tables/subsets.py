@@ -5,39 +5,25 @@ on the same subsets, and every size has as many as the fullest one where the tas
 shown as `3/6` without a mean, like a row that lacks a task.
 """
 
-import hashlib
-import json
 import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bench.ground.metrics import COMMON_REFERENCE, accuracy, mean_accuracy, normalised_accuracy
+from bench.ground import names
+from bench.ground.metrics import COMMON_REFERENCE, mean_accuracy, normalised_accuracy
 from bench.store.records import unpack_bits
-from bench.tables import collect, stats
+from bench.tables import frames, stats
 from bench.tables.collect import Lines
-from bench.tables.line import Line
 
 Point = dict[str, Any]
-_COLUMNS = ("key", "finetuning", "operator", "tasks", "seed", "task", "correct", "total", "bits")
-
-
-@dataclass
-class _Merge:
-    """One merged model on the test images of its own tasks."""
-
-    key: str
-    finetuning: str
-    operator: str
-    tasks: tuple[str, ...]
-    seed: int
-    rates: dict[str, float] = field(default_factory=dict)
-    bits: dict[str, tuple[bytes, int]] = field(default_factory=dict)
+CURVE = ["name", "recipe"]
+"""What the merges of one curve have in common."""
 
 
 def subsets(rows: pa.Table, lines: Lines) -> list[dict[str, Any]]:
@@ -47,38 +33,34 @@ def subsets(rows: pa.Table, lines: Lines) -> list[dict[str, Any]]:
     merged, how many of the wanted subsets are measured, and means over subsets and `seeds`, in percent.
     The interval is over test images, for these very models; it needs the correctness bits.
     """
-    curves: dict[tuple[str, str], list[_Merge]] = defaultdict(list)
-    for merge in _merges(rows, lines):
-        home = _home(lines, merge)
-        name = home.name if home else f"{merge.finetuning}/{merge.operator}"
-        curves[name, home.recipe if home else _recipes(lines, merge)].append(merge)
-    paired = {row: _paired(found) for row, found in curves.items()}
-    chosen = {row: found for row, found in paired.items() if len({len(m.tasks) for m in found}) > 1}
-    wanted: dict[tuple[str, int], set[tuple[str, ...]]] = defaultdict(set)
-    for (name, _), found in chosen.items():
-        for merge in found:
-            wanted[_operator(name), len(merge.tasks)].add(merge.tasks)
-    names, most = [name for name, _ in chosen], defaultdict[str, int](int)
-    for (operator, _), some in wanted.items():
-        most[operator] = max(most[operator], len(some))
-    return [
-        {
-            "name": name if names.count(name) == 1 else f"{name}[{way[:4]}]",
-            "finetuning": name.partition("/")[0],
-            "operator": _operator(name),
-            "seeds": sorted({m.seed for m in found}),
-            "points": [
-                _point(
-                    lines,
-                    [m for m in found if len(m.tasks) == size],
-                    wanted[_operator(name), size],
-                    most[_operator(name)],
-                )
-                for size in sorted({len(m.tasks) for m in found})
-            ],
-        }
-        for (name, way), found in sorted(chosen.items(), key=lambda item: item[0])
-    ]
+    wanted = pc.and_(pc.equal(rows["kind"], "addition"), pc.equal(rows["split"], "test"))
+    rows = rows.filter(pc.and_(pc.and_(wanted, rows["selected"]), pc.equal(rows["suite"], lines.suite)))
+    if pc.count_distinct(rows["tasks"]).as_py() < 2:
+        return []
+    merges = _merges(frames.of_rows(rows, bits=True), lines)
+    # other seeds than those that have most merges of a curve would weigh the sizes differently
+    of_seed = merges.groupby([*CURVE, "seed"])["key"].transform("size")
+    merges = merges[of_seed == of_seed.groupby([merges[name] for name in CURVE]).transform("max")]
+    merges = merges[merges.groupby(CURVE)["size"].transform("nunique") > 1]
+    counts = merges.groupby(["variant", "size"])["tasks"].nunique()
+    recipes = merges.groupby("name")["recipe"].nunique()
+    entries = []
+    for (name, recipe), curve in frames.groups(merges, *CURVE).items():
+        of_operator: Any = counts.loc[str(names.row(name).merging)]
+        points = []
+        for size, part in frames.groups(curve, "size").items():
+            possible = math.comb(len(lines.tasks), size)
+            points.append(_point(lines, part, max(of_operator[size], min(of_operator.max(), possible))))
+        entries.append(
+            {
+                "name": name if recipes[name] == 1 else f"{name}[{recipe[:4]}]",
+                "finetuning": str(names.row(name).finetuning),
+                "operator": str(names.row(name).merging),
+                "seeds": sorted(map(int, curve["seed"].unique())),
+                "points": points,
+            }
+        )
+    return entries
 
 
 def drawn(entry: Mapping[str, Any], value: str) -> list[Point]:
@@ -89,97 +71,82 @@ def drawn(entry: Mapping[str, Any], value: str) -> list[Point]:
     return [{**at.get(n, {}), "x": n, "y": at.get(n, {}).get(value)} for n in range(min(at), max(at) + 1)]
 
 
-def _merges(rows: pa.Table, lines: Lines) -> list[_Merge]:
-    """Every merged model with a test result on each of its tasks and on each of its experts."""
-    wanted = pc.and_(pc.equal(rows["kind"], "addition"), pc.equal(rows["split"], "test"))
-    rows = rows.filter(pc.and_(pc.and_(wanted, rows["selected"]), pc.equal(rows["suite"], lines.suite)))
-    found: dict[tuple[str, str, int], _Merge] = {}
-    for key, finetuning, operator, tasks, seed, task, correct, total, bits in zip(
-        *(rows[name].to_pylist() for name in _COLUMNS), strict=True
-    ):
-        named = tuple(tasks.split("+"))
-        merge = found.setdefault((key, tasks, seed), _Merge(key, finetuning, operator, named, seed))
-        merge.rates[task], merge.bits[task] = accuracy(correct, total), (bits, total)
-    return [m for m in found.values() if set(m.rates) == set(m.tasks) <= set(_experts(lines, m))]
+def _merges(frame: pd.DataFrame, lines: Lines) -> pd.DataFrame:
+    """Every merged model with a test result on each of its tasks and on each of its experts.
 
-
-def _experts(lines: Lines, merge: _Merge) -> dict[str, float]:
-    """{task: test accuracy} of the experts that a merge was made from."""
-    return dict(lines.by_key[key] for key in lines.upstream(merge.key) if key in lines.by_key)
-
-
-def _home(lines: Lines, merge: _Merge) -> Line | None:
-    """The row of all tasks that merges the same experts in the same way."""
-    experts, way = set(lines.upstream(merge.key)), _way(lines, merge.key)
+    Columns: key, finetuning, operator, tasks, seed; rows, its stored ones; size, how many tasks; name and recipe of its
+    curve, and what the name says of the operator.
+    """
+    merges = [
+        {**part.iloc[0][["key", "finetuning", "operator", "tasks", "seed"]], "rows": part}
+        for part in frames.groups(frame, "key").values()
+    ]
+    homes: dict[tuple[str, str, str, int], list[tuple[set[str], tuple[str, str]]]] = defaultdict(list)
     for line in lines.addition:
-        if (line.finetuning, line.operator) == (merge.finetuning, merge.operator):
-            for key in line.keys.get(merge.seed, ()):
-                if experts <= set(lines.upstream(key)) and _way(lines, key) == way:
-                    return line
-    return None
+        for seed, keys in line.keys.items():
+            for key in keys:
+                where = (line.finetuning, line.operator, _way(lines, key), seed)
+                homes[where].append((set(lines.cells[key].needs), (line.name, line.recipe)))
+    whole = []
+    for merge in merges:
+        key, tasks = merge["key"], names.split_tasks(merge["tasks"])
+        if set(merge["rows"]["task"]) == set(tasks) <= set(lines.made_from(key)):
+            experts, way = set(lines.cells[key].needs), _way(lines, key)
+            near = homes[merge["finetuning"], merge["operator"], way, merge["seed"]]
+            alone = (f"{merge['finetuning']}/{merge['operator']}", _recipes(lines, key))
+            name, recipe = next((home for of_home, home in near if experts <= of_home), alone)
+            variant = str(names.row(name).merging)
+            whole.append({**merge, "size": len(tasks), "name": name, "recipe": recipe, "variant": variant})
+    return pd.DataFrame(whole, columns=["key", "tasks", "seed", "rows", "size", *CURVE, "variant"])
 
 
 def _way(lines: Lines, key: str) -> str:
     """Everything about a merge but its tasks and its seed."""
-    identity = lines.cells.get(key, {}).get("identity", {})
-    return json.dumps({k: v for k, v in identity.items() if k not in ("tasks", "experts", "seed")}, sort_keys=True)
+    return frames.without(lines.cells[key].identity, "tasks", "experts", "seed")
 
 
-def _recipes(lines: Lines, merge: _Merge) -> str:
+def _recipes(lines: Lines, key: str) -> str:
     """What tells merges apart that no row of all tasks gathers: their way and how their experts were made."""
-    leave = ("task", "card", "seed")
-    found = (lines.cells.get(key, {}).get("identity", {}) for key in lines.upstream(merge.key))
-    made = {json.dumps({k: v for k, v in expert.items() if k not in leave}, sort_keys=True) for expert in found}
-    return hashlib.sha256("\n".join([_way(lines, merge.key), *sorted(made)]).encode()).hexdigest()
+    made = {frames.without(lines.cells[need].identity, "task", "card", "seed") for need in lines.cells[key].needs}
+    return frames.tag([_way(lines, key), *made])
 
 
-def _paired(merges: Sequence[_Merge]) -> list[_Merge]:
-    """The merges of the seeds that have most of them; other seeds would weigh the sizes differently."""
-    count = {m.seed: sum(other.seed == m.seed for other in merges) for m in merges}
-    return [m for m in merges if count[m.seed] == max(count.values())]
-
-
-def _operator(name: str) -> str:
-    return name.partition("/")[2]
-
-
-def _point(lines: Lines, merges: Sequence[_Merge], wanted: set[tuple[str, ...]], most: int) -> Point:
-    """One size of one curve; `wanted` are the subsets of this size that any row has, `most` the most of any size."""
-    by_seed = [{m.tasks for m in merges if m.seed == seed} for seed in {m.seed for m in merges}]
-    measured, size = len(set.intersection(*by_seed)), len(merges[0].tasks)
-    needed = max(len(wanted), min(most, math.comb(len(lines.tasks), size)))
+def _point(lines: Lines, merges: pd.DataFrame, wanted: int) -> Point:
+    """One size of one curve, of which `wanted` subsets are wanted."""
+    seeds = merges.groupby("tasks")["seed"].nunique()
+    measured = int((seeds == merges["seed"].nunique()).sum())
     values: dict[str, float | None] = dict.fromkeys(("accuracy", "low", "high", "normalised", "normalised_common"))
-    if measured == needed:
-        values["accuracy"] = float(np.mean([mean_accuracy(m.rates) for m in merges]))
-        values["low"], values["high"] = _interval(merges) or (None, None)
-        values["normalised"] = _normalised(merges, [_experts(lines, m) for m in merges])
-        values["normalised_common"] = _normalised(merges, [_common(lines, m) for m in merges])
-    shown = {name: collect.percent(value) for name, value in values.items()}
-    return {"tasks": size, "measured": measured, "wanted": needed, **shown}
+    if measured == wanted:
+        rates = [dict(zip(rows["task"], rows["accuracy"], strict=True)) for rows in merges["rows"]]
+        values["accuracy"] = float(np.mean([mean_accuracy(of_merge) for of_merge in rates]))
+        values["low"], values["high"] = _interval(merges["rows"].tolist()) or (None, None)
+        values["normalised"] = _normalised(rates, [lines.made_from(key) for key in merges["key"]])
+        values["normalised_common"] = _normalised(rates, [_common(lines, rows.iloc[0]) for rows in merges["rows"]])
+    percents = {name: frames.percent(value) for name, value in values.items()}
+    return {"tasks": int(merges["size"].iloc[0]), "measured": measured, "wanted": int(wanted), **percents}
 
 
-def _normalised(merges: Sequence[_Merge], references: Sequence[Mapping[str, float]]) -> float | None:
+def _normalised(merges: Sequence[Mapping[str, float]], references: Sequence[Mapping[str, float]]) -> float | None:
     """Mean of normalised accuracies; None where a reference is missing or 0."""
-    if any(reference.get(task, 0.0) <= 0 for m, reference in zip(merges, references, strict=True) for task in m.tasks):
+    pairs = list(zip(merges, references, strict=True))
+    if any(reference.get(task, 0.0) <= 0 for rates, reference in pairs for task in rates):
         return None
-    return float(np.mean([normalised_accuracy(m.rates, r) for m, r in zip(merges, references, strict=True)]))
+    return float(np.mean([normalised_accuracy(rates, reference) for rates, reference in pairs]))
 
 
-def _common(lines: Lines, merge: _Merge) -> dict[str, float]:
+def _common(lines: Lines, row: pd.Series) -> dict[str, float]:
     """The experts of the common reference, of the same backbone and seed."""
-    if merge.finetuning == COMMON_REFERENCE:
-        return _experts(lines, merge)
-    backbone = lines.cells[merge.key]["identity"].get("backbone", "")
-    return lines.experts_of(COMMON_REFERENCE, backbone, merge.seed)
+    if row["finetuning"] == COMMON_REFERENCE:
+        return lines.made_from(row["key"])
+    return lines.experts_of(COMMON_REFERENCE, row["backbone"], row["seed"])
 
 
-def _interval(merges: Sequence[_Merge]) -> tuple[float, float] | None:
+def _interval(merges: Sequence[pd.DataFrame]) -> tuple[float, float] | None:
     """Interval of the mean over merges, in which an image counts with every merge that saw it; None without bits."""
-    seen: dict[str, stats.Array] = {}
-    for merge in merges:
-        for task, (bits, total) in merge.bits.items():
+    shares: dict[str, stats.Array] = {}
+    for rows in merges:
+        for task, bits, total in rows[["task", "bits", "total"]].itertuples(index=False):
             if not bits:
                 return None
-            share = unpack_bits(bits, total) / (len(merges) * len(merge.tasks))
-            seen[task] = seen[task] + share if task in seen else share
-    return stats.mean_interval(list(seen.values()))
+            shares[task] = shares.get(task, 0) + unpack_bits(bits, total) / (len(merges) * len(rows))
+    return stats.mean_interval(list(shares.values()))

@@ -53,6 +53,16 @@ def search(
     return dict(sorted(curve.items())), tuple(sorted(asked))
 
 
+def told(searched: bool, sweep: str) -> str:
+    """How a coefficient was chosen, as the column `protocol` of a merge begins."""
+    return ("validation:normalised" if searched else "fixed") + ("" if sweep == WHOLE else f":{sweep}")
+
+
+def sweep_of(protocol: str) -> str:
+    """The sweep that a protocol tells of (`told`); empty where none took place."""
+    return "" if not protocol.startswith("validation:") else COARSE if COARSE in protocol else WHOLE
+
+
 def most(sweep: str, count: int) -> int:
     """How many of `count` coefficients are looked at, at most."""
     return count if sweep == WHOLE else min(count, len({*range(0, count, STRIDE), count - 1}) + 4)

@@ -6,9 +6,9 @@ import pytest
 from samples import GRID, IMAGES, METHODS, OPERATORS, TASKS, Synthetic, without
 
 from bench.ground.metrics import mean_accuracy
-from bench.leaderboard import boards, html, text
+from bench.leaderboard import boards, columns, html, text, views
 from bench.store.records import SCHEMA, unpack_bits
-from bench.tables import collect, stats
+from bench.tables import collect, frames, stats
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def test_an_incomplete_row_is_shown_last_without_mean_or_rank():
     assert last["by_task"]["birds"] is None
     assert last["by_task"]["cars"] > 0
     assert any("1 incomplete rows" in note for note in page["notes"])
-    table = text.board_table(rows)
+    table = views.table(rows, columns.BOARD)
     assert "| –   | –       | `att+orthoreg/ties`" in table
     assert "2/3" in table
 
@@ -111,9 +111,9 @@ def test_negation_rows_have_their_own_table(page):
                 by_hand.setdefault(row["task"] == "shapes", []).append(row["correct"] / row["total"])
     assert [len(v) for v in by_hand.values()] == [9, 9]
     found = next(row for row in page["negation"] if row["name"] == "att/negation")
-    assert found["target"] == collect.percent(sum(by_hand[False]) / 9)
+    assert found["target"] == frames.percent(sum(by_hand[False]) / 9)
     control = sum(by_hand[True]) / 9
-    assert found["control"] == collect.percent(control)
+    assert found["control"] == frames.percent(control)
     for bound in (found["control_low"] / 100, found["control_high"] / 100):  # Wilson: (p - b)^2 = z^2 b (1 - b) / n
         assert (control - bound) ** 2 == pytest.approx(1.96**2 * bound * (1 - bound) / IMAGES["shapes"], rel=1e-2)
     assert found["control_low"] < found["control"] < found["control_high"]
@@ -133,8 +133,8 @@ def test_the_interval_of_a_negation_is_that_of_its_targets_over_images_and_seeds
     rows = page["negation"]
     by_hand = stats.estimates([[outcomes[row["finetuning"]][task] for task in lines.tasks] for row in rows])
     for row, estimate in zip(rows, by_hand, strict=True):
-        assert row["target"] == collect.percent(estimate.value)
-        assert (row["low"], row["high"]) == (collect.percent(estimate.low), collect.percent(estimate.high))
+        assert row["target"] == frames.percent(estimate.value)
+        assert (row["low"], row["high"]) == (frames.percent(estimate.low), frames.percent(estimate.high))
         assert row["low"] < row["target"] < row["high"]
 
 
@@ -154,7 +154,7 @@ def test_negations_have_their_own_variance_between_seeds():
     lines = collect.collect(*Synthetic(methods=[f"m{i}" for i in range(6)], operators=("ties",)).tables())
     for line in lines.negation:
         for seed in line.seeds:
-            line.counts[seed] = {task: (int(rng.integers(200, 400)), 1000) for task in line.tasks}
+            line.rates[seed] = [int(rng.integers(200, 400)) / 1000 for _ in line.tasks]
     means = [[mean_accuracy(line.accuracies(seed)) for line in lines.negation] for seed in (0, 1, 2)]
     for paired in (True, False):
         own = lines.seed_prior(lines.negation[0], (0, 1, 2), paired=paired)
@@ -222,9 +222,9 @@ def test_post_hoc_and_disentanglement_have_their_own_views():
     (row,) = page["posthoc"]
     mean = sum(r["correct"] / r["total"] for r in linear) / 3
     own = sum(r["correct"] / r["total"] * e["total"] / e["correct"] for r, e in zip(linear, alone, strict=True)) / 3
-    assert row["normalised"] == collect.percent(own)
+    assert row["normalised"] == frames.percent(own)
     assert row["normalised_common"] is None  # no plain nonlinear experts here
-    assert (row["name"], row["accuracy"]) == ("att/ties", collect.percent(mean))
+    assert (row["name"], row["accuracy"]) == ("att/ties", frames.percent(mean))
     (square,) = page["disentanglement"]
     assert (square["error"], square["searched_error"]) == ([[0.0, 0.3], [0.2, 0.8]], 0.325)
     found = html.page(page)

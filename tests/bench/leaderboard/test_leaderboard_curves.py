@@ -9,9 +9,9 @@ import pytest
 from samples import TASKS, Synthetic
 
 from bench import leaderboard
-from bench.leaderboard import boards, html, svg, text, views
+from bench.leaderboard import boards, columns, html, svg, text, views
 from bench.store import results
-from bench.tables import collect, subsets
+from bench.tables import frames, subsets
 
 PAIRS = [("apples", "birds"), ("apples", "cars"), ("birds", "cars")]
 
@@ -43,9 +43,9 @@ def test_a_point_by_hand():
     mean = np.mean([np.mean(list(by.values())) for by in merged.values()])
     own = np.mean([np.mean([v / alone["att", t] for t, v in by.items()]) for by in merged.values()])
     common = np.mean([np.mean([v / alone["nonlinear", t] for t, v in by.items()]) for by in merged.values()])
-    assert two["accuracy"] == collect.percent(mean)
-    assert two["normalised"] == collect.percent(own)
-    assert two["normalised_common"] == collect.percent(common)
+    assert two["accuracy"] == frames.percent(mean)
+    assert two["normalised"] == frames.percent(own)
+    assert two["normalised_common"] == frames.percent(common)
     assert two["low"] < two["accuracy"] < two["high"]
 
 
@@ -136,7 +136,7 @@ def test_lambda_is_shown_with_its_choice_and_price():
     (curve,) = page["strengths"]
     assert (curve["name"], curve["chosen"], curve["measured"], curve["declared"]) == ("att+orthoreg/ties", 1.0, 3, 7)
     assert curve["search_seconds"] > curve["chosen_seconds"] > 0
-    first, *_, last = (views.number(p["test"]) for p in curve["curve"])
+    first, *_, last = (columns.number(p["test"]) for p in curve["curve"])
     ratio = f"{curve['search_seconds'] / curve['chosen_seconds']:.1f} x"
     (line,) = [line for line in views.strengths(page["strengths"]).splitlines() if line.startswith("| `att+")]
     cells = [cell.strip() for cell in line.split("|")[1:-1]]

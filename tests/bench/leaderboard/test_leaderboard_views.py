@@ -6,7 +6,7 @@ import pytest
 from samples import TASKS, Synthetic
 
 from bench.errors import BenchError, UnknownName
-from bench.leaderboard import boards, html, latex, plots, published, svg, text, views
+from bench.leaderboard import boards, columns, html, latex, plots, published, svg, views
 from bench.store.records import CELLS, SCHEMA
 
 
@@ -21,14 +21,14 @@ def test_the_whole_top_group_is_bold(page):
     crafted = {**page, "boards": [{**page["boards"][0], "rows": rows}], "negation": []}
     assert latex.table(crafted).count("\\textbf{") == 3
     assert latex.table({**crafted, "negation": negation}).count("\\textbf{") == 3 + 2
-    assert text.board_table(rows).count("**") == 2 * 3
-    assert views.negation(negation).count("**") == 2 * 2
+    assert views.table(rows, columns.BOARD).count("**") == 2 * 3
+    assert views.table(negation, columns.NEGATION).count("**") == 2 * 2
 
 
 def test_every_rendering_shows_the_interval_of_a_negation(page):
     first, second, *_ = page["negation"]
     span, name = f"[{first['low']:.2f}, {first['high']:.2f}]", first["name"]
-    cells = [cell.strip() for cell in views.negation(page["negation"]).splitlines()[2].split("|")]
+    cells = [cell.strip() for cell in views.table(page["negation"], columns.NEGATION).splitlines()[2].split("|")]
     assert cells[1:7] == ["1", "1", f"`{name}`", f"**{first['target']:.2f}**", span, "–"]
     shown = html.page(page)
     assert shown.count(f'<td class="soft">{span}</td>') == 1

@@ -9,7 +9,7 @@ from samples import Synthetic
 
 from bench.errors import BenchError, StoreError
 from bench.store import results
-from bench.store.records import CELLS, SCHEMA, pack_bits
+from bench.store.records import CELLS, SCHEMA, Record, pack_bits
 from bench.store.store import Store
 
 
@@ -183,6 +183,6 @@ def test_a_repeated_row_and_a_missing_ancestor_are_found(store, tmp_path):
 
 
 def test_needs_reads_keys_from_an_identity():
-    assert results.needs({"experts": ["a", "b"], "tasks": ["x"]}) == ["a", "b"]
+    assert Record("k", {"experts": ["a", "b"], "tasks": ["x"]}).needs == ["a", "b"]
     for damaged in ({}, {"experts": "a"}, {"experts": None}, {"experts": [1, "", None]}):
-        assert results.needs(damaged) == []
+        assert Record("k", damaged).needs == []

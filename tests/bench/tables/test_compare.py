@@ -14,7 +14,7 @@ from bench.cli import compared
 from bench.errors import BenchError, UnknownName
 from bench.store import results
 from bench.store.records import pack_bits
-from bench.tables import collect, compare, stats
+from bench.tables import collect, compare, frames, stats
 
 RIGHT = {"a": [1, 1, 1, 1, 0, 0, 0, 0], "b": [1, 0, 0, 0, 0, 0, 0, 0]}
 
@@ -82,7 +82,7 @@ def test_the_numbers_are_those_of_the_statistics():
     prior = lines.seed_prior(a, (0, 1, 2), paired=True)
     (expected,) = stats.estimates([values], priors=[prior])
     assert found["difference"] == pytest.approx(100 * expected.value, abs=0.005)
-    assert (found["low"], found["high"]) == (collect.percent(expected.low), collect.percent(expected.high))
+    assert (found["low"], found["high"]) == (frames.percent(expected.low), frames.percent(expected.high))
     assert found["p"] == pytest.approx(expected.p, abs=1e-6)
 
 
@@ -94,9 +94,9 @@ def test_every_number_of_a_side_is_over_the_seeds_of_the_comparison():
     assert found["seeds"] == [0]
     lines = collect.collect(*sample.tables())
     row = lines.find("att/ties")
-    assert found["a"]["accuracy"] == collect.percent(np.mean(list(row.accuracies(0).values())))
-    assert found["a"]["normalised"] == collect.percent(lines.normalised(row, seeds=[0]))
-    assert found["a"]["normalised"] != collect.percent(lines.normalised(row))
+    assert found["a"]["accuracy"] == frames.percent(np.mean(list(row.accuracies(0).values())))
+    assert found["a"]["normalised"] == frames.percent(lines.normalised(row, seeds=[0]))
+    assert found["a"]["normalised"] != frames.percent(lines.normalised(row))
 
 
 def test_a_baseline_that_saw_less_is_said():

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 
 from bench.errors import BenchError
-from bench.store.records import CELLS, SCHEMA
+from bench.store.records import CELLS, SCHEMA, Cells
 from bench.tables.strength import best_strength, sensitivity
 
 
@@ -40,7 +40,7 @@ def row(key: str, strength: float, task: str, split: str, correct: int, **more: 
     }
 
 
-def tables(rows: list[dict[str, Any]], cells: dict[str, tuple[list[str], float | None]]) -> tuple[pa.Table, pa.Table]:
+def tables(rows: list[dict[str, Any]], cells: dict[str, tuple[list[str], float | None]]) -> tuple[pa.Table, Cells]:
     lines = [
         {
             "key": key,
@@ -51,7 +51,7 @@ def tables(rows: list[dict[str, Any]], cells: dict[str, tuple[list[str], float |
         }
         for key, (needs, seconds) in cells.items()
     ]
-    return pa.Table.from_pylist(rows, schema=SCHEMA), pa.Table.from_pylist(lines, schema=CELLS)
+    return pa.Table.from_pylist(rows, schema=SCHEMA), Cells(pa.Table.from_pylist(lines, schema=CELLS))
 
 
 ROWS = [

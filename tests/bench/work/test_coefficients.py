@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import BenchError
-from bench.work.coefficients import COARSE, WHOLE, most, search
+from bench.work.coefficients import COARSE, WHOLE, most, search, sweep_of, told
 
 
 def swept(sweep: str, curve: Mapping[float, float]) -> tuple[float, list[Sequence[float]]]:
@@ -75,3 +75,16 @@ def test_an_ask_may_leave_out_what_cannot_win() -> None:
 def test_a_sweep_of_another_bench_is_refused() -> None:
     with pytest.raises(BenchError, match="sweep 'bisection' is unknown here, known: whole, coarse-to-fine"):
         swept("bisection", {0.0: 1.0})
+
+
+@pytest.mark.parametrize(
+    ("searched", "sweep", "text"),
+    [
+        (True, "whole", "validation:normalised"),
+        (True, "coarse-to-fine", "validation:normalised:coarse-to-fine"),
+        (False, "whole", "fixed"),
+    ],
+)
+def test_a_protocol_is_read_as_it_was_written(searched, sweep, text):
+    assert told(searched, sweep) == text
+    assert sweep_of(f"{text}; Fisher") == (sweep if searched else "")
