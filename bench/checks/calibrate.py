@@ -9,9 +9,8 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -27,7 +26,7 @@ from bench.store import task_vectors
 from bench.work import backbone, finetune, weights
 from bench.work.backbone import Backbone
 from bench.work.evaluate import Evaluator
-from bench.work.runtime import Runtime, settle
+from bench.work.runtime import How, settle
 
 CLASSES = 10
 
@@ -36,23 +35,23 @@ def measure(
     name: str,
     catalogue: Catalogue,
     *,
-    device: str = "cpu",
     methods: Sequence[str],
     batch: int = 0,
     steps: int = 0,
     recipe: Sequence[tuple[str, Any]] = (),
-    runtime: Mapping[str, Any] = MappingProxyType({}),
+    how: How | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Costs:
     """Time training by method, evaluation and its derivative for the backbone `name`.
 
     `batch` and `steps` are those of the timed runs; by default 128 images and 20 steps on CUDA, 2 steps of 8 images (32
-    small ones) on one thread of a CPU. `recipe` and `runtime` are options that differ from those of a plain run.
+    small ones) on one thread of a CPU. `recipe` has the options that differ from those of a plain run.
     BenchError without such a device, or where CUDA memory ends.
     """
-    if device == "cuda" and not torch.cuda.is_available():
+    how = how or How()
+    on_gpu = how.device == "cuda"
+    if on_gpu and not torch.cuda.is_available():
         raise BenchError("no CUDA device here; use --device cpu, or run on a machine that has one")
-    on_gpu, how = device == "cuda", Runtime("", device=device, **runtime)
     settle(how)
     base = _backbone(name, how, say)
     size = base.card.image_size
@@ -92,7 +91,7 @@ def measure(
         warm()
     return Costs(
         backbone=name,
-        device=device,
+        device=how.device,
         name=torch.cuda.get_device_name() if on_gpu else f"one thread of a {platform.machine()} CPU",
         batch=batch,
         train={label: step[label] / batch for label in vector},
@@ -143,7 +142,7 @@ class _Sample:
         )
 
 
-def _backbone(name: str, how: Runtime, say: Callable[[str], None]) -> Backbone:
+def _backbone(name: str, how: How, say: Callable[[str], None]) -> Backbone:
     card = suites.backbone(name)
     options: dict[str, Any] = {
         "device": how.device, "fast": how.fast, "checkpointing": how.checkpointing, "compiled": how.compile

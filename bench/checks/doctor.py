@@ -100,8 +100,9 @@ def disk(store: str) -> list[Finding]:
     return found
 
 
-def shared_memory(where: str = "/dev/shm") -> list[Finding]:
+def shared_memory() -> list[Finding]:
     """Ray's object store lives there; containers often get 64 MiB."""
+    where = "/dev/shm"
     if not Path(where).is_dir():
         return []
     free = shutil.disk_usage(where).free / 2**20

@@ -8,7 +8,7 @@ between machines without any image changing sides and are only mentioned, except
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -28,7 +28,7 @@ from bench.store import results
 from bench.store.records import Record, in_both, unpack_bits
 from bench.store.store import Store
 from bench.tables import collect
-from bench.work.runtime import Runtime
+from bench.work.runtime import How
 
 MADE_WITH = ("torch", "machine", "device", "commit")
 """What of a record's provenance is shown when a cell comes out different."""
@@ -176,7 +176,7 @@ class Scratch(Store):
 
 
 def verify(
-    recorded: Recorded, keys: Sequence[str], *, experts: bool = False, runtime: Mapping[str, Any] | None = None
+    recorded: Recorded, keys: Sequence[str], *, experts: bool = False, how: How | None = None
 ) -> Iterator[Verdict]:
     """Run the cells `keys` again, with `experts` those they were made from first, and judge one after the other.
 
@@ -185,7 +185,7 @@ def verify(
     """
     with TemporaryDirectory(prefix="bench-verify-") as folder:
         scratch = Scratch(folder, recorded)
-        session = Session(Runtime(store=folder, save_minutes=0, **(runtime or {})), scratch)
+        session = Session(replace(how or How(), save_minutes=0.0), scratch)
         cells = [_cell(recorded.record(key), session.registry) for key in keys]
         made_from = [_cell(recorded.record(need), session.registry) for cell in cells for need in cell.needs]
         needed = list({cell.key: cell for cell in made_from}.values())

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from bench.work.evaluate import Evaluator
     from bench.work.merge import Vectors
     from bench.work.resume import FileCheckpoint
-    from bench.work.runtime import Runtime
+    from bench.work.runtime import How
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Outcome:
 class Warm(Protocol):
     """What stays warm between cells; `bench.kinds.session.Session` is the real one."""
 
-    runtime: "Runtime"
+    runtime: "How"
     store: "Store"
     registry: "Registry"
     vectors: "Vectors"

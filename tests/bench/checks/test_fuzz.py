@@ -137,7 +137,7 @@ def test_failures_and_imports(folder: Path, cell: Any, data: st.DataObject) -> N
         if kind == "failed" and isinstance(found, dict):
             again = outcome(lambda f=found: from_identity(f.get("identity"), cell.key))
             assert isinstance(again, BenchError) or again == cell
-            outcome(lambda: summary.failures(store))
+            outcome(lambda: summary.failures(store, store.done()))
 
 
 COSTS = {
