@@ -6,6 +6,7 @@ RUN := OMP_NUM_THREADS=1 PYTHONHASHSEED=0
 demo: setup ## eight fine-tuning methods x five operators on the embedded suite, then the leaderboard
 	@$(BIN)/bench run --grid demo --store store
 	@$(BIN)/bench leaderboard build --store store --out store/leaderboard
+	@echo "next: source .venv/bin/activate (puts bench on the PATH of this shell), then bench ls operators"
 
 test: setup ## everything that is quick
 	@$(RUN) $(BIN)/python -m pytest -q -n 2 --dist loadfile

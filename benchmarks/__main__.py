@@ -1,6 +1,6 @@
 """Run every benchmark that needs no GPU, one after the other; each writes benchmarks/results/NAME.json.
 
-Then the tables of README.md and docs/speed.md are made from these (`benchmarks._table`).
+Then the tables of docs/speed.md are made from these (`benchmarks._table`).
 """
 
 import resource

@@ -1,4 +1,4 @@
-"""The tables of README.md and docs/speed.md, made from benchmarks/results/*.json and nothing else.
+"""The tables of docs/speed.md, made from benchmarks/results/*.json and nothing else.
 
     python -m benchmarks._table            writes them between their markers; `make bench` does so when it is done
 
@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks._machine import RESULTS
 
 ROOT = Path(__file__).parent.parent
-FILES = (ROOT / "README.md", ROOT / "docs" / "speed.md")
+FILES = (ROOT / "docs" / "speed.md",)
 MARKED = re.compile(r"(<!-- benchmarks:(\w+) -->\n).*?(<!-- /benchmarks -->)", re.DOTALL)
 
 Results = Mapping[str, Any]
@@ -137,7 +137,7 @@ def operators(found: Results) -> str:
 
 
 def summary(found: Results) -> str:
-    """What the README says, in one table."""
+    """The most important ratios in one table."""
     small, large = (found["steps"][name] for name in ("mini, batch 32", f"{LARGE}, batch 16"))
     sweep, image, merge = (found[name]["rows"] for name in ("sweeps", "images", "merging"))
 

@@ -9,7 +9,9 @@ from bench.cli.options import STORE, JsonOption, StoreOption, print_json, print_
 
 OUT = "leaderboards"
 OutOption = Annotated[str, typer.Option("--out", help="Folder of the leaderboards.")]
-ReadmeOption = Annotated[str, typer.Option("--readme", help="README whose table between the markers is the build's.")]
+ReadmeOption = Annotated[
+    list[str] | None, typer.Option("--readme", help="Page whose tables between markers are the build's; repeatable.")
+]
 FromOption = Annotated[
     str, typer.Option("--store", help="Store, or a folder of results; default: ./store, else ./leaderboards.")
 ]
@@ -90,7 +92,7 @@ def build(
     store: StoreOption = STORE,
     suite: ResultsSuite = "",
     out: OutOption = OUT,
-    readme: ReadmeOption = "",
+    readme: ReadmeOption = None,
     render: Annotated[bool, typer.Option("--render", help="Render again what is in --out; read no store.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -109,7 +111,7 @@ def build(
 
 
 @leaderboard.command()
-def check(out: OutOption = OUT, readme: ReadmeOption = "", json: JsonOption = False) -> int:
+def check(out: OutOption = OUT, readme: ReadmeOption = None, json: JsonOption = False) -> int:
     """Does every table follow from the Parquet?
 
     Renders again and compares; exit code 1 if something differs.

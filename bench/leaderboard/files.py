@@ -8,9 +8,10 @@ OUT/SUITE/table.csv table.tex ...  rendered from the two
 """
 
 import json
+import os
 import re
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,8 @@ SUITE = re.compile(r"\w[\w.-]*")
 """What may become a folder's name: it comes from rows that somebody else may have written."""
 PICTURES = ("accuracy.svg", "accuracy.png", "effect.svg", "subsets.svg", "lambda.svg")
 Page = Mapping[str, Any]
+Marked = str | Path | Sequence[str | Path] | None
+"""Pages outside the leaderboards that show some of them between markers: the project's README, docs/results.md."""
 
 _FILES: dict[str, Callable[[Page], str]] = {
     "table.csv": text.table_csv,
@@ -41,13 +44,12 @@ _VIEWS: dict[str, tuple[str, Callable[[Page], str]]] = {
 """Views with a CSV and a picture of their own, and the part of the page that they need results in."""
 
 
-def build(
-    source: Store | str | Path | None, suite: str | None, out: str | Path, readme: str | Path | None = None
-) -> list[Path]:
+def build(source: Store | str | Path | None, suite: str | None, out: str | Path, readme: Marked = None) -> list[Path]:
     """Write leaderboards from a store (or results folder) to `out`; `source=None` renders what is already there again.
 
-    One suite, or every suite of the source. `readme` is the project's README, whose table between the markers is
-    replaced. Returns the files written. Raises BenchError when there are no results or the README has no markers.
+    One suite, or every suite of the source. `readme` names pages such as the project's README, whose sections between
+    markers (`text.sections`) are replaced. Returns the files written. Raises BenchError when there are no results or
+    such a page has no markers.
     """
     out = Path(out)
     written: list[Path] = []
@@ -70,12 +72,10 @@ def build(
         if page["suite"] in chosen:
             written += _render(page, out / page["suite"])
     written.append(_put(out / "README.md", text.readme(pages)))
-    if readme is not None:
-        written.append(_put(Path(readme), _marked(Path(readme), pages, out)))
-    return written
+    return written + [_put(path, _marked(path, pages, out)) for path in _paths(readme)]
 
 
-def check(out: str | Path, readme: str | Path | None = None) -> list[str]:
+def check(out: str | Path, readme: Marked = None) -> list[str]:
     """What in `out` does not follow from its Parquet files, one line each; an empty list means everything does."""
     out = Path(out)
     if not suites(out):
@@ -94,9 +94,9 @@ def check(out: str | Path, readme: str | Path | None = None) -> list[str]:
                     left = [p.name for p in (out / name / f"{view}.csv", out / name / f"{view}.svg") if p.exists()]
                     problems += [f"{name}/{file} has no results behind it" for file in left]
         problems += _compare(out / "README.md", _put(Path(scratch) / "README.md", text.readme(pages)), "README.md")
-        if readme is not None:
-            expected = _put(Path(scratch) / "project.md", _marked(Path(readme), pages, out))
-            problems += _compare(Path(readme), expected, Path(readme).name)
+        for path in _paths(readme):
+            expected = _put(Path(scratch) / "marked.md", _marked(path, pages, out))
+            problems += _compare(path, expected, path.name)
     return problems
 
 
@@ -182,12 +182,18 @@ def _put(path: Path, content: str) -> Path:
     return path
 
 
-def _marked(readme: Path, pages: list[dict[str, Any]], out: Path) -> str:
-    if not readme.exists():
-        raise BenchError(f"{readme} does not exist; name the project's README or leave it out")
-    changed = text.between_markers(readme.read_text(encoding="utf-8"), text.short(pages, out.name))
+def _paths(readme: Marked) -> list[Path]:
+    return [Path(path) for path in ([readme] if isinstance(readme, str | Path) else readme or ())]
+
+
+def _marked(page: Path, pages: list[dict[str, Any]], out: Path) -> str:
+    if not page.exists():
+        raise BenchError(f"{page} does not exist; name a page with markers, such as the project's README")
+    folder = Path(os.path.relpath(out.resolve(), page.resolve().parent)).as_posix()
+    changed = text.marked(page.read_text(encoding="utf-8"), text.sections(pages, folder))
     if changed is None:
-        raise BenchError(f"{readme} lacks the markers {text.BEGIN} and {text.END}; put them where the table belongs")
+        begin, end = text.markers()
+        raise BenchError(f"{page} lacks the markers {begin} and {end}; put them where the table belongs")
     return changed
 
 

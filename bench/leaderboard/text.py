@@ -2,15 +2,18 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from bench.ground.metrics import COMMON_REFERENCE
 from bench.leaderboard.boards import Entry
 from bench.leaderboard.views import DASH, further, interval, markdown, number
 
-BEGIN, END = "<!-- leaderboard:begin -->", "<!-- leaderboard:end -->"
 SHORT, LONG = 5, 40
 """Rows of a board in the project's README and in the leaderboards' own."""
+USUAL = "validation-tuned"
+"""The board that the project's README shows: most operators are on it."""
 
 _CSV = (
     "board", "backbone", "rank", "group", "name", "finetuning", "operator", "options", "protocol", "accuracy", "low",
@@ -60,25 +63,99 @@ def suite(page: Mapping[str, Any]) -> list[str]:
     return blocks
 
 
-def short(pages: Sequence[Mapping[str, Any]], folder: str) -> str:
-    """The table between the markers of the project's README: the first rows of every board and the references."""
-    parts = []
-    for page in pages:
-        for board in page["boards"]:
-            parts.append(f"**{page['suite']}, {board['title']}**")
-            parts += _first(board["rows"], SHORT, f"[all of them]({folder}/{page['suite']}/table.csv)")
-        if page["references"]:
-            parts += ["References:", board_table(page["references"], ranked=False)]
-        parts.append(page["explanation"])
-    parts.append(f"All rows: [{folder}/README.md]({folder}/README.md)." if pages else "No results yet.")
-    return "\n\n".join(parts)
+def sections(pages: Sequence[Mapping[str, Any]], folder: str) -> dict[str, str]:
+    """What other pages show of the leaderboards, by the name in their markers; `folder` is how these pages link here.
+
+    `<!-- NAME:begin -->` and `<!-- NAME:end -->` enclose a section.
+    """
+    if not pages:
+        return dict.fromkeys(("leaderboard", "best", "effects", "extremes"), "No results yet.")
+    effects = [(page["suite"], effect) for page in pages for effect in page["effects"]]
+    nothing = "No regulariser has been measured yet."
+    return {
+        "leaderboard": "\n\n".join(block for page in pages for block in _short(page, folder)),
+        "best": "\n\n".join(best(page["boards"]) for page in pages),
+        "effects": "\n\n".join(b for suite, e in effects for b in (_counted(e, folder, suite), effect_counts(e)))
+        or nothing,
+        "extremes": "\n\n".join(b for _, e in effects for b in (_effect_note(e), effect_extremes(e))) or nothing,
+    }
 
 
-def between_markers(text: str, table: str) -> str | None:
-    """`text` with `table` between the markers; None where the markers are missing."""
-    before, found, rest = text.partition(BEGIN)
-    _, closed, after = rest.partition(END)
-    return f"{before}{BEGIN}\n\n{table}\n\n{END}{after}" if found and closed else None
+def marked(text: str, found: Mapping[str, str]) -> str | None:
+    """`text` with every section between its markers; None where `text` has no markers."""
+    some = False
+    for name, section in found.items():
+        begin, end = markers(name)
+        before, opened, rest = text.partition(begin)
+        _, closed, after = rest.partition(end)
+        if opened and closed:
+            text, some = f"{before}{begin}\n\n{section}\n\n{end}{after}", True
+    return text if some else None
+
+
+def markers(name: str = "leaderboard") -> tuple[str, str]:
+    """What stands before and after a section."""
+    return f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+
+
+def _short(page: Mapping[str, Any], folder: str) -> list[str]:
+    """One board of a suite in few rows and columns, the two ends of the scale, and where everything is."""
+    boards = sorted(page["boards"], key=lambda board: board["board"] != USUAL)
+    ranked = [row for row in boards[0]["rows"] if row["rank"]] if boards else []
+    rows = ", ".join(f"{board['title']} {_count(board['rows'])}" for board in boards)
+    links = (
+        f"All boards (rows: {rows}): [tables]({folder}/README.md), [one page to open from disk]"
+        f"({folder}/{page['suite']}/index.html), [CSV]({folder}/{page['suite']}/table.csv)."
+    )
+    if not ranked:
+        return [f"**{page['suite']}**: no merged model has been measured on all tasks yet."]
+    table = markdown(
+        [
+            {
+                "#": row["rank"],
+                "fine-tuning": f"`{row['finetuning']}`",
+                "merging": f"`{row['name'].partition('/')[2]}`",
+                "accuracy, %": f"**{number(row['accuracy'])}**" if row["group"] == 1 else number(row["accuracy"]),
+                "95 % interval": interval(row["low"], row["high"]),
+                "to first": number(row["difference"]),
+            }
+            for row in ranked[:SHORT]
+        ]
+    )
+    count = f"the first {len(ranked[:SHORT])} of {_count(boards[0]['rows'])} rows"
+    return [f"**{page['suite']}, {boards[0]['title']}**, {count}:", table, _ends(page["references"]) + links]
+
+
+def best(boards: Sequence[Mapping[str, Any]]) -> str:
+    """Fine-tuning methods by boards: the operator of the most accurate row, and its accuracy."""
+    first: dict[str, dict[str, str]] = {}
+    for board in boards:
+        for row in board["rows"]:  # ranked ones come first, the most accurate one before the others
+            if row["rank"]:
+                said = f"`{row['name'].partition('/')[2]}` {number(row['accuracy'])}"
+                first.setdefault(row["finetuning"], {}).setdefault(board["title"], said)
+    titles = [board["title"] for board in boards]
+    return markdown(
+        [
+            {"fine-tuning": f"`{method}`", **{title: first[method].get(title, DASH) for title in titles}}
+            for method in sorted(first)
+        ]
+    )
+
+
+def _count(rows: Sequence[Entry]) -> int:
+    return sum(not row["reason"] for row in rows)
+
+
+def _ends(references: Sequence[Entry]) -> str:
+    """One sentence: what the untouched model and the plain experts reach."""
+    at = {row["name"]: number(row["accuracy"]) for row in references if row["accuracy"] is not None}
+    known = (
+        ("zero-shot", "the pretrained model without any fine-tuning reaches {} %"),
+        (f"{COMMON_REFERENCE}/expert", f"one `{COMMON_REFERENCE}` expert for each task, not merged, reaches {{}} %"),
+    )
+    said = [text.format(at[name]) for name, text in known if name in at]
+    return f"For scale: {'; '.join(said)}. " if said else ""
 
 
 def _first(rows: Sequence[Entry], count: int, everything: str) -> list[str]:
@@ -143,6 +220,54 @@ def effect_table(effect: Mapping[str, Any]) -> str:
             line[method] = f"**{text}**" if cell and cell["significant"] else text
         lines.append(line)
     return markdown(lines)
+
+
+def effect_counts(effect: Mapping[str, Any]) -> str:
+    """One line a fine-tuning method: on how many operators the regulariser helps, and how much in the middle."""
+    lines = []
+    for method, cells in _by_method(effect):
+        clear = [cell["difference"] for cell in cells if cell["significant"]]
+        usual = [cell["difference"] for cell in cells if cell["operator"] == "task_arithmetic"]
+        lines.append(
+            {
+                "fine-tuning": f"`{method}`",
+                "operators": len(cells),
+                "better": sum(d > 0 for d in clear),
+                "worse": sum(d < 0 for d in clear),
+                "no clear difference": len(cells) - len(clear),
+                "median difference": f"{statistics.median(cell['difference'] for cell in cells):+.2f}",
+                "task arithmetic": f"{usual[0]:+.2f}" if usual else DASH,
+            }
+        )
+    return markdown(lines)
+
+
+def effect_extremes(effect: Mapping[str, Any]) -> str:
+    """One line a fine-tuning method: the operators that gain and lose most, significant ones bold."""
+    lines = []
+    for method, cells in _by_method(effect):
+        order = sorted(cells, key=lambda cell: (-cell["difference"], cell["operator"]))
+        lines.append(
+            {
+                "fine-tuning": f"`{method}`",
+                "gain most": _named(cell for cell in order[:3] if cell["difference"] > 0),
+                "lose most": _named(cell for cell in order[:-4:-1] if cell["difference"] < 0),
+                "within 1 point": f"{sum(abs(cell['difference']) < 1 for cell in cells)} of {len(cells)}",
+            }
+        )
+    return markdown(lines)
+
+
+def _by_method(effect: Mapping[str, Any]) -> list[tuple[str, list[Mapping[str, Any]]]]:
+    return [(method, [c for c in effect["cells"] if c["method"] == method]) for method in effect["methods"]]
+
+
+def _named(cells: Iterable[Mapping[str, Any]]) -> str:
+    shown = []
+    for cell in cells:
+        value = f"{cell['difference']:+.2f}"
+        shown.append(f"`{cell['operator']}` {f'**{value}**' if cell['significant'] else value}")
+    return ", ".join(shown) or DASH
 
 
 def table_csv(page: Mapping[str, Any]) -> str:
@@ -219,4 +344,14 @@ def _effect_note(effect: Mapping[str, Any]) -> str:
     return (
         f"Accuracy with {effect['regulariser']} minus without it on {effect['backbone']}, in points, paired by image "
         f"and seed. Bold: p < 0.05 after Holm over these {len(effect['cells'])} differences."
+    )
+
+
+def _counted(effect: Mapping[str, Any], folder: str, suite: str) -> str:
+    """What the table of counts says."""
+    return (
+        f"Accuracy with `{effect['regulariser']}` minus accuracy without it on `{effect['backbone']}`, in points. The "
+        "columns better and worse count the operators whose difference is significant (p < 0.05 after Holm over all "
+        f"{len(effect['cells'])} differences). All differences with intervals: [CSV]({folder}/{suite}/effect.csv), "
+        f"[picture]({folder}/{suite}/effect.svg)."
     )

@@ -94,7 +94,7 @@ def _module(path: str) -> Any:
 
 def _add(table: dict[str, Any], method: Any, kind: type[Operator] | type[FineTuning], where: str) -> None:
     if not isinstance(method, kind):
-        raise BenchError(f"{where}: {method!r} is not a {kind.__name__}; see docs/operator.md")
+        raise BenchError(f"{where}: {method!r} is not a {kind.__name__}; see docs/extending.md")
     wrong = mistyped(method)
     if not wrong and not NAME.fullmatch(method.name):
         wrong = f"the name {method.name!r} is not made of letters, digits, _, - and dots; rename it"

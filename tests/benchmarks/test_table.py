@@ -1,4 +1,4 @@
-"""README.md and docs/speed.md show what benchmarks/results/*.json hold."""
+"""docs/speed.md shows what benchmarks/results/*.json hold."""
 
 import copy
 import re

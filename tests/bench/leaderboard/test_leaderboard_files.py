@@ -73,8 +73,71 @@ def test_only_the_table_between_the_markers_changes(built):
     assert found.startswith("# project\n\n<!-- leaderboard:begin -->\n")
     assert found.endswith("<!-- leaderboard:end -->\n\nend\n")
     assert "old" not in found
-    assert "first 5 of 12 rows" in found
-    assert "[leaderboards/README.md](leaderboards/README.md)" in found
+    assert "**toy, validation-tuned**, the first 5 of 12 rows:" in found
+    assert len(re.findall(r"^\| \d ", found, re.M)) == 5
+    assert "(leaderboards/README.md)" in found
+
+
+def test_a_page_shows_the_sections_that_it_has_markers_for_and_links_from_where_it_lies(built, tmp_path):
+    page = tmp_path / "docs" / "results.md"
+    page.parent.mkdir()
+    page.write_text("<!-- effects:begin --><!-- effects:end -->\n<!-- extremes:begin --><!-- extremes:end -->\n")
+    other = tmp_path / "README.md"
+    other.write_text(README)
+    results.write(tmp_path / "leaderboards" / "toy", *results.load(built / "store"))
+    leaderboard.build(None, None, tmp_path / "leaderboards", [page, other])
+    found = page.read_text(encoding="utf-8")
+    assert "(../leaderboards/toy/effect.csv)" in found
+    assert "leaderboard:begin" not in found
+    assert leaderboard.check(tmp_path / "leaderboards", [page, other]) == []
+    page.write_text(found.replace("better", "best"), encoding="utf-8")
+    (problem,) = leaderboard.check(tmp_path / "leaderboards", [page, other])
+    assert problem.startswith("results.md does not follow")
+
+
+def test_what_a_regulariser_does_in_one_line_a_method_by_hand():
+    cells = [
+        {"method": "att", "operator": o, "difference": d, "significant": s}
+        for o, d, s in (
+            ("ties", 2.0, True), ("ace", -3.0, True), ("dare", 0.5, False), ("task_arithmetic", 1.0, True),
+            ("emr", -0.25, False), ("average", -4.0, False),
+        )
+    ]  # fmt: skip
+    cells.append({"method": "tta", "operator": "ties", "difference": 0.0, "significant": False})
+    effect = {"methods": ["att", "tta"], "cells": cells}
+    lines = [[part.strip() for part in line.split("|")[1:-1]] for line in text.effect_counts(effect).splitlines()]
+    assert lines[2:] == [["`att`", "6", "2", "1", "3", "+0.12", "+1.00"], ["`tta`", "1", "0", "0", "1", "+0.00", "–"]]
+    lines = [[part.strip() for part in line.split("|")[1:-1]] for line in text.effect_extremes(effect).splitlines()]
+    assert lines[2] == [
+        "`att`",
+        "`ties` **+2.00**, `task_arithmetic` **+1.00**, `dare` +0.50",
+        "`average` -4.00, `ace` **-3.00**, `emr` -0.25",
+        "2 of 6",
+    ]
+    assert lines[3] == ["`tta`", "–", "–", "1 of 1"]
+
+
+def test_the_short_board_counts_the_effect_map_of_the_page(built):
+    page = leaderboard.table(built / "leaderboards", "toy")
+    found = text.sections([page], "leaderboards")
+    (effect,) = page["effects"]
+    counts = re.findall(r"^\| `(\w+)` +\| (\d+) +\| (\d+) +\| (\d+) +\| (\d+) ", found["effects"], re.M)
+    assert [method for method, *_ in counts] == effect["methods"]
+    for method, *numbers in counts:
+        cells = [cell for cell in effect["cells"] if cell["method"] == method]
+        clear = sum(cell["significant"] for cell in cells)
+        total, better, worse, unclear = map(int, numbers)
+        assert (total, better + worse, unclear) == (len(cells), clear, len(cells) - clear)
+    (board,) = page["boards"]
+    for method in {row["finetuning"] for row in board["rows"]}:
+        top = max((r for r in board["rows"] if r["finetuning"] == method), key=lambda row: row["accuracy"])
+        assert re.search(
+            rf"^\| `{re.escape(method)}` +\| `{top['operator']}` {top['accuracy']:.2f} ", found["best"], re.M
+        )
+    references = {row["name"]: row["accuracy"] for row in page["references"]}
+    assert f"fine-tuning reaches {references['zero-shot']:.2f} %" in found["leaderboard"]
+    assert f"not merged, reaches {references['nonlinear/expert']:.2f} %" in found["leaderboard"]
+    assert set(text.sections([], "leaderboards").values()) == {"No results yet."}
 
 
 def test_a_readme_without_markers_is_refused(built, tmp_path):

@@ -16,8 +16,10 @@ ROOT = Path(__file__).parents[3]
 
 
 def example() -> str:
-    """The operator that README and docs/operator.md show."""
-    found = [re.search(r"```python\n(.*?)```", (ROOT / p).read_text(), re.S) for p in ("README.md", "docs/operator.md")]
+    """The operator that README and docs/extending.md show."""
+    found = [
+        re.search(r"```python\n(.*?)```", (ROOT / p).read_text(), re.S) for p in ("README.md", "docs/extending.md")
+    ]
     assert found[0] is not None
     assert found[1] is not None
     assert found[0][1] == found[1][1]
@@ -92,7 +94,7 @@ def test_a_bad_plugin_is_one_line(tmp_path: Path, text: str, says: str) -> None:
 
 
 def test_every_example_of_the_guide_can_be_used(tmp_path: Path) -> None:
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/operator.md").read_text(), re.S)
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/extending.md").read_text(), re.S)
     paths = [tmp_path / f"example{i}.py" for i in range(len(blocks))]
     for path, block in zip(paths, blocks, strict=True):
         path.write_text(block)
