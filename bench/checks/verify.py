@@ -197,6 +197,12 @@ def verify(
             yield judge(cell, recorded.record(cell.key), found)
 
 
+def report(row: str, recorded: Recorded, verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """What `bench verify --json` prints: row, store, same, and for each cell the facts of its verdict."""
+    same = all(verdict.same for verdict in verdicts)
+    return {"row": row, "store": shown(recorded.where), "same": same, "cells": [v.facts() for v in verdicts]}
+
+
 def judge(cell: Cell, recorded: Record, found: Record) -> Verdict:
     """Compare two records of one cell."""
     recorded, found = in_both(recorded, found)

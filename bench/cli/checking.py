@@ -4,12 +4,11 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench.cards import suites
 from bench.checks import laws
 from bench.cli.summary import top
 from bench.driver.execute import execute
 from bench.errors import BenchError
-from bench.plan import grid
+from bench.plan.selection import Selection
 from bench.registry import live
 from bench.store.store import Store
 from bench.work.runtime import How
@@ -28,7 +27,7 @@ def check_file(file: str, *, quick: bool = False) -> list[dict[str, Any]]:
     ]
     sound = [report["name"] for report in reports if not report["problems"]]
     if sound and not quick:
-        found = _smoke(path, sound, with_file)
+        found = _smoke(path, sound)
         for report in reports:
             line = found.get(report["name"], "")
             if line.startswith("failed"):
@@ -38,11 +37,8 @@ def check_file(file: str, *, quick: bool = False) -> list[dict[str, Any]]:
     return reports
 
 
-def _smoke(path: str, operators: list[str], known: live.Registry) -> dict[str, str]:
-    chosen = grid.grid("smoke")
-    cells = grid.plan(
-        suites.load(chosen.suite), chosen, live.catalogue_of(known), finetuning=("nonlinear",), operators=operators
-    )
+def _smoke(path: str, operators: list[str]) -> dict[str, str]:
+    cells = Selection(methods=("nonlinear",), operators=operators, include=(path,)).cells()
     with tempfile.TemporaryDirectory(prefix="bench-check-") as folder:
         store = Store(folder)
         state = execute(cells, store, How(local=True, include=(path,)))

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
@@ -18,15 +18,14 @@ from bench.cli.options import (
     RuntimeOption,
     StoreOption,
     SuiteOption,
-    catalogue,
-    imported,
+    absolute,
     names,
     offered,
 )
 from bench.work.runtime import How, option, parse
 
 if TYPE_CHECKING:
-    from bench.kinds.cells import Cell
+    from bench.plan.selection import Selection
 
 
 def grouped(verb: Callable[..., Any]) -> Callable[..., Any]:
@@ -104,32 +103,22 @@ class Which:
     include: IncludeOption = None
     store: StoreOption = STORE
 
-    def suite_name(self) -> str:
-        """The suite that was named, or the grid's own."""
-        from bench.plan import grid as grids
+    @property
+    def selection(self) -> "Selection":
+        """The same as plain values."""
+        from bench.cards.recipes import parse as parse_recipe
+        from bench.plan.selection import Selection
 
-        return self.suite or grids.grid(self.grid).suite
-
-    def cells(self) -> "list[Cell]":
-        """Experts before merges. Raises `UnknownName` with the nearest name for anything that does not exist.
-
-        `recipe` changes how all experts are trained: such experts are other cells, and tables give them lines of their
-        own. Methods such as `nonlinear:fusionbench` mean the published experts that `bench import` put into `store`.
-        """
-        from bench.cards import suites
-        from bench.cards.recipes import parse
-        from bench.kinds.cells import PUBLISHED
-        from bench.plan import grid as grids
-
-        chosen = grids.grid(self.grid)
-        return grids.plan(
-            suites.load(self.suite_name()),
-            replace(chosen, recipe=(*chosen.recipe, *parse(self.recipe or ())), sweep=self.sweep or chosen.sweep),
-            catalogue(self.include),
+        return Selection(
+            grid=self.grid,
+            suite=self.suite,
             seeds=range(self.seeds),
-            finetuning=names(self.methods),
+            methods=names(self.methods),
             operators=names(self.operators),
             backbones=names(self.backbones),
             subsets=self.subsets,
-            imported=imported(self.store) if any(PUBLISHED in name for name in names(self.methods)) else (),
+            sweep=self.sweep or "",
+            recipe=parse_recipe(self.recipe or ()),
+            include=absolute(self.include),
+            store=self.store,
         )

@@ -44,8 +44,7 @@ def verify(
             print(verdict.text, flush=True)
     different = sum(not verdict.same for verdict in verdicts)
     if json:
-        facts = [verdict.facts() for verdict in verdicts]
-        print_json({"row": row, "store": shown(recorded.where), "same": not different, "cells": facts})
+        print_json(verifying.report(row, recorded, verdicts))
     else:
         said = f"{different} differ from" if different else "all as in"
         print(

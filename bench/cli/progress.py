@@ -7,7 +7,7 @@ from typing import Any
 import typer
 
 from bench.cli.groups import Which, grouped
-from bench.cli.options import JsonOption, absolute, catalogue, print_json, print_table
+from bench.cli.options import JsonOption, catalogue, print_json, print_table
 from bench.driver.progress import duration
 from bench.errors import shown
 
@@ -32,12 +32,13 @@ def plan(which: Which, json: JsonOption = False) -> None:
     from bench.driver.execute import refuse_edited
     from bench.plan import preflight
 
-    cells, suite, store = which.cells(), which.suite_name(), shown(which.store)
+    asked, store = which.selection, shown(which.store)
+    cells, suite = asked.cells(), asked.suite_name
     done: set[str] = set()
     failed: set[str] = set()
     if there := opened(which.store):
         done, failed = there.done(), there.failed()
-        refuse_edited(cells, there, absolute(which.include), done)
+        refuse_edited(cells, there, asked.include, done)
     kinds = by_kind(cells, done, failed)
     missing = preflight.missing(suites.load(suite), cells)
     costs = estimates(cells, catalogue(which.include), done)
@@ -68,7 +69,7 @@ def status(which: Which = NO_GRID, json: JsonOption = False) -> None:
     failed = failures(opened, done)
     unable = inapplicable(opened, done)
     runs = [run.facts(done) for run in heartbeat.unfinished(opened, done, patience=heartbeat.LISTEN)]
-    kinds = by_kind(which.cells() if which.grid else [], done, {failure["key"] for failure in failed})
+    kinds = by_kind(which.selection.cells() if which.grid else [], done, {failure["key"] for failure in failed})
     if json:
         counts = {"done": len(done), "failed": failed, "not_applicable": unable, "kinds": kinds, "runs": runs}
         print_json({"store": opened.url, **counts})

@@ -32,9 +32,9 @@ def run(which: Which, how: How, json: JsonOption = False) -> int:
     """
     from bench.store.store import Store
 
-    about = {"grid": which.grid, "suite": which.suite_name()}
-    cells = which.cells()
-    return _run(cells, Store(which.store), replace(how, include=absolute(which.include)), json, about)
+    asked = which.selection
+    cells, about = asked.cells(), {"grid": asked.grid, "suite": asked.suite_name}
+    return _run(cells, Store(which.store), replace(how, include=asked.include), json, about)
 
 
 def retry(

@@ -2,9 +2,7 @@
 
 import hashlib
 import platform
-import subprocess
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 BENCH = "0.1.0"
@@ -15,6 +13,8 @@ COMPUTE = ("python", "torch", "open_clip_torch", "numpy", "code")
 
 def of(package: str) -> str:
     """The version of a package, or `missing`; of `bench` itself, which is here in any case, `checkout`."""
+    from importlib.metadata import PackageNotFoundError, version  # slow to import, and `import bench` needs none of it
+
     try:
         return version(package)
     except PackageNotFoundError:
@@ -39,6 +39,8 @@ def here() -> dict[str, str]:
 @cache
 def commit() -> str:
     """The commit of the checkout this code comes from, with `+` when files differ from it; empty when installed."""
+    import subprocess
+
     folder = Path(__file__).parents[2]
     if not (folder / ".git").exists():
         return ""

@@ -8,12 +8,12 @@ from bench.errors import BenchError
 from bench.kinds.cells import Addition, Cell, Finetune
 from bench.registry.catalogue import joint_version
 from bench.registry.live import Registry
-from methods.regularizers import REGULARIZERS
 
 
 def source(known: Registry, cell: Cell) -> str:
-    """Fingerprint of the `--include` file that a cell's operator or method is from; empty for all others."""
-    return known.sources.get(_method(cell), "")
+    """Fingerprint of the code of one's own that computes a cell, its regulariser included; empty for all others."""
+    own = (known.sources.get(name, "") for name in (_method(cell), getattr(cell, "regularizer", "")))
+    return "+".join(filter(None, own))
 
 
 def version(known: Registry, cell: Cell) -> int | None:
@@ -25,8 +25,10 @@ def version(known: Registry, cell: Cell) -> int | None:
     if isinstance(cell, Finetune):
         if cell.method not in known.finetuning:
             raise BenchError(f"{cell.label}: method {cell.method} is not here; give its file with --include")
+        if cell.regularizer and cell.regularizer not in known.regularizers:
+            raise BenchError(f"{cell.label}: regulariser {cell.regularizer} is not here; give its file with --include")
         own = known.finetuning[cell.method].version
-        return joint_version(own, REGULARIZERS[cell.regularizer].version) if cell.regularizer else own
+        return joint_version(own, known.regularizers[cell.regularizer].version) if cell.regularizer else own
     return getattr(type(cell), "version", None)
 
 
@@ -44,8 +46,10 @@ def hold(known: Registry, cell: Cell, provenance: Mapping[str, Any]) -> None:
         )
     now, then = source(known, cell), provenance.get("source")
     if now and then and now != then:
-        name = _method(cell)
-        old = (known.operators if isinstance(cell, Addition) else known.finetuning)[name].version
+        penalty = getattr(cell, "regularizer", "")
+        name = penalty if penalty in known.sources else _method(cell)
+        trained: Mapping[str, Any] = known.finetuning | known.regularizers
+        old = (known.operators if isinstance(cell, Addition) else trained)[name].version
         raise BenchError(
             f"the file that has {name} has changed since {cell.label} was measured here; write version={old + 1} "
             f"into its record (what was measured stays, named [v{old}]) or give it another name, and run again"

@@ -26,7 +26,7 @@ def run(cell: Finetune, session: Warm) -> Found:
         train.labels,
         cell.recipe,
         method=method,
-        regulariser=cell.regularizer or None,
+        regulariser=session.registry.regularizers[cell.regularizer] if cell.regularizer else None,
         seed=seed_of("finetune", cell.task, cell.seed),
         mean=base.card.mean,
         std=base.card.std,

@@ -5,7 +5,8 @@ another order from run to run. On one thread of a CPU every run gives the same b
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import Field, dataclass, field, fields
 from typing import Any, Literal
 
@@ -139,6 +140,24 @@ def settle(how: How) -> None:
     torch.use_deterministic_algorithms(how.deterministic, warn_only=how.device != "cuda")
     # Filling new memory guards code that reads what it never wrote, and costs a pass over it.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+
+
+@contextmanager
+def settings_kept() -> Iterator[None]:
+    """Torch's settings of before after a block that called `settle`: in a notebook others compute with it, too."""
+    import torch
+
+    threads, precision = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    strict = torch.are_deterministic_algorithms_enabled()
+    warn_only, fill = torch.is_deterministic_algorithms_warn_only_enabled(), torch.utils.deterministic
+    filled = fill.fill_uninitialized_memory  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision(precision)
+        torch.use_deterministic_algorithms(strict, warn_only=warn_only)
+        fill.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
 
 
 def parse(given: Iterable[str] | None) -> dict[str, Any]:
