@@ -79,7 +79,7 @@ def _methods_in(path: str) -> list[Method]:
     values = vars(_module(path)).values()
     own = [value for value in values if isinstance(value, Method) and not is_built_in(value)]  # imported to build upon
     if not own:
-        raise BenchError(f"--include {path}: no Operator or FineTuning in it; assign one at module level")
+        raise BenchError(f"--include {path}: no Operator, FineTuning or Regularizer in it; assign one at module level")
     return own
 
 

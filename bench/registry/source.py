@@ -40,39 +40,47 @@ class Own:
     @classmethod
     def of(cls, record: Any) -> "Own":
         """BenchError for a record whose functions have no source to read."""
-        name = getattr(record, "name", type(record).__name__)
-        hooks = [getattr(record, one.name) for one in fields(record)]
         parts: dict[str, str] = {}
-        for hook in filter(callable, hooks):
-            _read(hook, name, parts)
+        for hook in (getattr(record, one.name) for one in fields(record)):
+            if callable(hook):
+                _read(hook, record.name, parts, set())
         return cls(record, _digits("\n".join(f"{what} {text}" for what, text in sorted(parts.items()))))
 
 
-def _read(thing: Any, name: str, parts: dict[str, str]) -> None:
+def _read(thing: Any, name: str, parts: dict[str, str], seen: set[int]) -> None:
     """Add the text of a function to `parts`, and of all that it uses from its own module."""
+    if id(thing) in seen:
+        return
+    seen.add(id(thing))
     if isinstance(thing, functools.partial):
         parts[f"{name} partial"] = repr((thing.args, thing.keywords))
-        return _read(thing.func, name, parts)
-    what = f"{getattr(thing, '__module__', '')}.{getattr(thing, '__qualname__', '')}"
-    if what in parts:
-        return None
-    ours = what.split(".")[0] in ("bench", "methods")  # a decorator of ours: what it wraps is in its closure
-    parts[what] = "" if ours else _text(thing, name)
-    for label, used in _used(thing) if isinstance(thing, FunctionType) else ():
-        if isinstance(used, FunctionType | type) and (ours or used.__module__ == thing.__module__):
-            _read(used, name, parts)
+        thing = thing.func
+    module = _module(thing)
+    ours = module.split(".")[0] in ("bench", "methods")  # a decorator of ours: what it wraps is in its closure
+    code = thing.__code__ if isinstance(thing, FunctionType) else thing
+    what = f"{module}.{getattr(code, 'co_qualname', getattr(thing, '__qualname__', ''))}"
+    if not ours:
+        parts[what] = _text(code, what, name)
+    for label, used in _used(thing, ours) if isinstance(thing, FunctionType) else ():
+        if isinstance(used, FunctionType | type) and (ours or _module(used) == module):
+            _read(used, name, parts, seen)
         elif isinstance(used, PLAIN) and not ours:
             parts[f"{what} {label}"] = repr(used)
-    return None
 
 
-def _text(thing: Any, name: str) -> str:
+def _module(thing: Any) -> str:
+    """Where a function was written, not what a decorator says."""
+    named = thing.__globals__.get("__name__") if isinstance(thing, FunctionType) else getattr(thing, "__module__", "")
+    return str(named or "")
+
+
+def _text(thing: Any, what: str, name: str) -> str:
     try:
         text = textwrap.dedent(inspect.getsource(thing))
     except (OSError, TypeError) as error:
         raise BenchError(
-            f"{name}: the source of {getattr(thing, '__qualname__', thing)} cannot be read here, so a later edit would "
-            "go unnoticed; write it into a file and give its path with include=[...]"
+            f"{name}: the source of {what} cannot be read here, so a later edit would go unnoticed; write it into a "
+            "file and give its path with include=[...]"
         ) from error
     try:
         return fingerprint(text.encode())
@@ -80,15 +88,17 @@ def _text(thing: Any, name: str) -> str:
         return text
 
 
-def _used(function: FunctionType) -> Iterator[tuple[str, Any]]:
-    """Names and values of the globals, defaults and enclosing variables that a function uses."""
+def _used(function: FunctionType, ours: bool) -> Iterator[tuple[str, Any]]:
+    """Names and values of what a function encloses; unless it is `ours`, of its defaults and the globals it uses."""
+    for word, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        yield word, cell.cell_contents
+    if ours:
+        return
     for word in sorted(set(_words(function.__code__))):
         if word in function.__globals__:
             yield word, function.__globals__[word]
     defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
     yield from ((f"default {place}", value) for place, value in enumerate(defaults))
-    for word, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        yield word, cell.cell_contents
 
 
 def _words(code: CodeType) -> Iterator[str]:

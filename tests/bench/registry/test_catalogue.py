@@ -58,13 +58,13 @@ def test_compositions() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("x = 1", "no Operator or FineTuning in it"),
+        ("x = 1", "no Operator, FineTuning or Regularizer in it"),
         ("import nonsense_module", "No module named 'nonsense_module'; install it, or move what it holds"),
         ("def f(:", "SyntaxError: invalid syntax"),
         ("raise SystemExit(3)", "SystemExit: 3; mend the file"),
         ("raise ValueError('one\\ntwo')", "ValueError: one; mend the file"),
         ("assert 1 > 2", "AssertionError; mend the file"),
-        ("from methods.merging.ties import OPERATOR", "no Operator or FineTuning in it"),
+        ("from methods.merging.ties import OPERATOR", "no Operator, FineTuning or Regularizer in it"),
         ("OPERATOR = Operator('ties', print)", "the name 'ties' is taken by a built-in; rename your method"),
         ("A, B = Operator('mine', print), Operator('mine', print)", "the name 'mine' is taken; rename your method"),
         ("A = Operator(3, print)", "3: its name is 3, not text"),
