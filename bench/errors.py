@@ -1,11 +1,14 @@
 """Errors a user can act on: one line that says what was asked, what is wrong and what to do."""
 
+import contextlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from difflib import get_close_matches
 
 LONGEST = 4000
 """Characters of a message; what is left out of a longer one is its middle."""
+LONGEST_REASON = 240
+"""Characters of what somebody else's error says inside one of ours."""
 
 
 class BenchError(Exception):
@@ -56,6 +59,26 @@ def first_line(error: BaseException) -> str:
     """What an error says, as far as it fits into a sentence of ours; of one that says nothing, its class."""
     lines = (line.strip() for line in str(error).splitlines())
     return next(filter(None, lines), type(error).__name__).rstrip(".")
+
+
+def why(error: BaseException) -> str:
+    """A reason that fits into brackets: the system's own words where an error has them, else its text on one line."""
+    text = " ".join(str(getattr(error, "strerror", None) or error).split())
+    return text[:LONGEST_REASON].rstrip(".") or type(error).__name__
+
+
+@contextlib.contextmanager
+def retold(kind: type[BenchError], text: str, *errors: type[BaseException]) -> Iterator[None]:
+    """Within it, `errors` of others become one of `kind` that says `text`, their reason in the place of `{why}`.
+
+    Our own errors pass as they are.
+    """
+    try:
+        yield
+    except BenchError:
+        raise
+    except errors as error:
+        raise kind(text.replace("{why}", why(error))) from error
 
 
 def told(error: BaseException) -> str:

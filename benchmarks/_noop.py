@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from bench.cards import datasets
-from bench.kinds.cells import Cell
+from bench.kinds.base import Cell
 from bench.kinds.protocol import Outcome
 from bench.store.records import Record, pack_bits
 from bench.store.store import Store

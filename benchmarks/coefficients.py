@@ -3,9 +3,10 @@
     python -m benchmarks.coefficients SOURCE [--suite mini8]         seconds, no model; prints JSON
 
 SOURCE is a store, or leaderboards, with whole sweeps (`bench run --sweep whole`). Every merge's stored curve is swept
-again by `bench.work.coefficients.look`. `same`: the share that chooses the same coefficient. `lost_mean`, `lost_most`:
-by how many points of mean normalised validation accuracy the choice is worse. `looked`: the share of coefficients that
-were looked at, without 0, where the pretrained model's answers are known. `worst`: the merges that lose most.
+again by `bench.work.coefficients.search`. `same`: the share that chooses the same coefficient. `lost_mean` and
+`lost_most`: by how many points of mean normalised validation accuracy the choice is worse. `looked`: the share of
+coefficients that were looked at, without 0, where the pretrained model's answers are known. `worst`: the merges that
+lose most.
 """
 
 import argparse
@@ -19,9 +20,10 @@ import pyarrow as pa
 
 from bench.errors import BenchError
 from bench.ground.metrics import accuracy, best_scaling, normalised_accuracy
-from bench.kinds.cells import Addition, from_identity
+from bench.kinds import from_identity
+from bench.kinds.addition import Addition
 from bench.store import results
-from bench.work.coefficients import COARSE, WHOLE, look
+from bench.work.coefficients import COARSE, WHOLE, search
 
 Curve = dict[float, dict[str, float]]
 """{coefficient: {task: validation accuracy}}"""
@@ -38,7 +40,7 @@ class Replayed(NamedTuple):
 
 def replay(curve: Curve, reference: Mapping[str, float]) -> Replayed:
     """The choice of both sweeps on one curve, points lost by the coarse one, and the share of it that was looked at."""
-    found, _ = look(
+    found, _ = search(
         COARSE, curve, lambda some, _: {c: curve[c] for c in some}, lambda found: best_scaling(found, reference)
     )
     whole, coarse = (best_scaling(points, reference) for points in (curve, found))

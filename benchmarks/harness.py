@@ -27,7 +27,7 @@ from bench.cards import suites
 from bench.driver import execute
 from bench.driver.base import Observer
 from bench.ground.versions import commit
-from bench.kinds.cells import Cell
+from bench.kinds.base import Cell
 from bench.plan import grid
 from bench.plan.schedule import Schedule
 from bench.registry.catalogue import load

@@ -30,9 +30,9 @@ from torch.func import functional_call, jvp
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.cards import suites
-from bench.kinds.disentangle import predictions
 from bench.pixels.images import Images
 from bench.work.backbone import Backbone
+from bench.work.disentanglement import predictions
 from bench.work.evaluate import Evaluator, Scaled, predict
 from benchmarks import _machine as machine
 from methods.tower.reference import forward_mode

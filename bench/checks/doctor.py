@@ -18,7 +18,7 @@ from typing import Any, Literal
 from bench.cards import datasets, suites
 from bench.errors import BenchError, first_line
 from bench.ground import versions
-from bench.kinds.cells import Cell
+from bench.kinds.base import Cell
 from bench.pixels import images
 from bench.plan import preflight
 from bench.store.store import Store

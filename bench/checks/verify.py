@@ -19,8 +19,10 @@ import pyarrow.compute as pc
 
 from bench.cards import suites
 from bench.errors import BenchError, Unwritable, shown
-from bench.kinds import code
-from bench.kinds.cells import KEY, Cell, Expert, Finetune, Imported, from_identity
+from bench.kinds import code, from_identity
+from bench.kinds.base import KEY, Cell, Expert
+from bench.kinds.expert import Finetune
+from bench.kinds.imported import Imported
 from bench.kinds.session import Session
 from bench.plan import preflight
 from bench.registry.live import Registry

@@ -18,7 +18,7 @@ from bench.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from bench.kinds.cells import Cell
+    from bench.kinds.base import Cell
     from bench.registry.catalogue import Catalogue
 
 

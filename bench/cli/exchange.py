@@ -12,7 +12,7 @@ from bench.work.runtime import How
 
 if TYPE_CHECKING:
     from bench.cards.suites import Suite
-    from bench.kinds.cells import Imported
+    from bench.kinds.imported import Imported
     from bench.kinds.session import Session
 
 FilesArgument = Annotated[

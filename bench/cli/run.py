@@ -13,7 +13,7 @@ from bench.cli.options import STORE, IncludeOption, JsonOption, StoreOption, abs
 from bench.work.runtime import How
 
 if TYPE_CHECKING:
-    from bench.kinds.cells import Cell
+    from bench.kinds.base import Cell
     from bench.plan.schedule import Schedule
     from bench.store.store import Store
 
@@ -50,8 +50,7 @@ def retry(
     Every cell of the store whose last attempt failed, whatever grid it came from.
     """
     from bench.errors import BenchError
-    from bench.kinds import code
-    from bench.kinds.cells import from_identity
+    from bench.kinds import code, from_identity
     from bench.registry import live
     from bench.store.store import Store
 
@@ -59,8 +58,6 @@ def retry(
         raise BenchError("say what to retry: `bench retry --failed`")
     opened = Store(store, create=False)
     cells = [from_identity(opened.read_failure(key).get("identity"), key) for key in sorted(opened.failed())]
-    order = {"zeroshot": 0, "expert": 1, "imported": 1}
-    cells.sort(key=lambda cell: order.get(cell.kind, 2))
     how = replace(how, include=absolute(include))
     registry = live.load(how.include)
     for cell in cells:

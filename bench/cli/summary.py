@@ -8,9 +8,10 @@ from typing import Any
 
 import pyarrow.compute as pc
 
-from bench.errors import NoStore
+from bench.errors import BenchError, NoStore
 from bench.ground import metrics
-from bench.kinds.cells import Addition, Cell
+from bench.kinds import from_identity
+from bench.kinds.base import Cell
 from bench.plan.schedule import Schedule
 from bench.store.store import Store
 
@@ -47,9 +48,6 @@ def opened(where: str) -> Store | None:
 
 def failures(store: Store, done: set[str]) -> list[dict[str, Any]]:
     """Every recorded failure that no later success has made void."""
-    from bench.errors import BenchError
-    from bench.kinds.cells import from_identity
-
     recorded = []
     for key in sorted(store.failed() - done):
         failure = store.read_failure(key)
@@ -76,7 +74,7 @@ def inapplicable(store: Store, keys: Iterable[str]) -> list[dict[str, Any]]:
 
 def top(store: Store, cells: Iterable[Cell], count: int = TOP) -> list[dict[str, Any]]:
     """The merged rows of `cells` with the highest mean test accuracy: over tasks, then over seeds."""
-    rows, _ = store.tables(cell.key for cell in cells if type(cell) is Addition)
+    rows, _ = store.tables(cell.key for cell in cells if cell.ranked)
     tested = defaultdict(list)
     for row in rows.filter(pc.equal(rows["split"], "test")).select(SHOWN).to_pylist():
         tested[row["key"]].append(row)

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from bench.kinds.cells import Cell
+from bench.kinds.base import Cell
 from bench.kinds.protocol import Outcome
 from bench.plan.schedule import Schedule
 

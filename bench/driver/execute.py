@@ -13,7 +13,7 @@ from bench.cards import suites
 from bench.driver import inputs
 from bench.driver.base import Drive, Observer, OpenSession, Session
 from bench.driver.heartbeat import Heartbeat
-from bench.kinds.cells import Cell
+from bench.kinds.base import Cell
 from bench.plan import costs, preflight
 from bench.plan.schedule import Schedule
 from bench.store.store import Store

@@ -7,8 +7,9 @@ from pathlib import Path
 from bench.cards import datasets, suites
 from bench.cards.datasets import DatasetCard, Split
 from bench.driver.base import Observer
-from bench.kinds.cells import Cell
+from bench.kinds.base import Cell
 from bench.pixels import images
+from bench.pixels.sources.decode import build
 from bench.plan import preflight
 from bench.store.store import Store
 
@@ -38,7 +39,8 @@ def same_rows(cells: Sequence[Cell], store: Store) -> None:
 def decoded(card: DatasetCard, split: Split, size: int, observer: Observer, source: str = "") -> Path:
     """Decode a split with all cores; the cache folder."""
     rows, cores = card.splits[split].rows, os.cpu_count() or 1
-    return images.prepare(
-        card, split, size, kind=source, workers=cores if cores > 1 and rows > FEW else 0,
+    return build(
+        card, split, size, images.cache_folder() / "images", kind=source,
+        workers=cores if cores > 1 and rows > FEW else 0,
         progress=lambda done, total: observer.decoding(f"{card.name} {split}", done, total),
     )  # fmt: skip

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 from bench.driver.base import Drive, Observer
-from bench.kinds.cells import Cell
+from bench.kinds.base import Cell
 from bench.kinds.protocol import Outcome
 from bench.plan.schedule import Schedule
 
@@ -52,7 +52,7 @@ class Progress(Observer):
             return
         self.finished += 1
         headline = outcome.headline
-        if headline.get("kind") == "addition" and "accuracy" in headline:
+        if cell.ranked and headline:
             row = float(headline["accuracy"]), str(headline["name"])
             self.best = max(self.best or row, row)
 

@@ -8,7 +8,7 @@ for a core alone, and Ray hides all GPUs from a worker that asked for none.
 from collections.abc import Iterable, Mapping
 
 from bench.errors import BenchError
-from bench.kinds.cells import Cell
+from bench.kinds.base import Cell
 from bench.work.runtime import How
 
 Queue = bool | None

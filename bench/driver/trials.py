@@ -19,7 +19,7 @@ from bench.driver.base import Drive, OpenSession, Session
 from bench.driver.common import Common
 from bench.driver.local import limit
 from bench.errors import BenchError, told
-from bench.kinds.cells import Cell
+from bench.kinds.base import Cell
 from bench.kinds.protocol import Outcome
 from bench.store.store import Store
 from bench.work.runtime import How

@@ -1,8 +1,8 @@
 """Published experts into a store, models out of it: what `bench import` and `bench export` do over
 `bench.exchange.checkpoints`.
 
-An imported expert is a task vector in the store, and a cell (`bench.kinds.cells.Imported`) that evaluates it; the cell
-is named after the file's hash. An export is built from the store alone: task vectors, the operator, the coefficient
+An imported expert is a task vector in the store, and a cell (`bench.kinds.imported`) that evaluates it; the cell is
+named after the file's hash. An export is built from the store alone: task vectors, the operator, the coefficient
 that validation chose, and the results that the model card states.
 """
 
@@ -22,10 +22,14 @@ from bench.cards.suites import Suite
 from bench.errors import BenchError, DataError, UnknownName
 from bench.exchange import checkpoints
 from bench.exchange.checkpoints import About
-from bench.ground import metrics
+from bench.ground import metrics, names
 from bench.ground.versions import BENCH, commit
-from bench.kinds import addition, code
-from bench.kinds.cells import KEY, PUBLISHED, Addition, Expert, Imported, Negation, from_identity
+from bench.kinds import addition, code, from_identity
+from bench.kinds.addition import Addition
+from bench.kinds.base import KEY, Expert
+from bench.kinds.expert import Finetune
+from bench.kinds.imported import Imported
+from bench.kinds.negation import Negation
 from bench.kinds.session import Session
 from bench.registry.catalogue import Catalogue
 from bench.store import task_vectors
@@ -36,6 +40,8 @@ from bench.work.backbone import Backbone
 from methods.finetuning.record import attention_matrices
 
 FORMATS = ("open_clip", "hf", "vector")
+MODELS = (Finetune.kind, Addition.kind, Negation.kind)
+"""Kinds of rows that one model is behind."""
 ALIASES = {"stanford-cars": "cars", "stanfordcars": "cars"}
 
 
@@ -159,7 +165,7 @@ def find(store: Store, name: str, **narrow: Any) -> Record:
         rows, _ = store.tables()
         mask = functools.reduce(pc.and_, (pc.equal(rows[column], value) for column, value in wanted.items()))
         measured = rows.filter(mask).select(["key", "kind"]).to_pylist()
-        keys = sorted({r["key"] for r in measured if r["kind"] in ("expert", "addition", "negation") and finetuning})
+        keys = sorted({r["key"] for r in measured if r["kind"] in MODELS and finetuning})
         if not keys:
             measured = rows.group_by(["finetuning", "operator"]).aggregate([]).to_pylist()
             names = {f"{r['finetuning']}/{r['operator'] or 'expert'}" for r in measured if r["finetuning"]}
@@ -182,7 +188,7 @@ def model(record: Record, session: Session, task: str = "") -> Model:
     cell = from_identity(dict(record.identity))
     if not isinstance(cell, Expert | Addition | Negation):
         raise BenchError(f"cell {cell.key} is a {cell.kind}, not a model; export an expert, an addition or a negation")
-    tangent = session.tangent(cell.finetuning) or cell.kind == "posthoc"
+    tangent = cell.linearised or session.tangent(cell.finetuning)
     scaling = next((r["scaling"] for r in record.rows if r["split"] == "test"), 1.0)
     if isinstance(cell, Expert):
         return Model(f"{cell.finetuning}/expert", cell, record, session.vectors(cell.key)[0], scaling, tangent)
@@ -243,7 +249,7 @@ def describe(chosen: Model, base: Backbone, store: Store) -> About:
     if isinstance(cell, Addition):
         recipe += f", options {cell.options}, board {cell.board}"
     notes = [f"Made from cell {cell.key} by bench {BENCH} {commit()}".rstrip()]
-    for key in (cell.needs or (cell.key,)) if PUBLISHED in cell.finetuning else ():
+    for key in (cell.needs or (cell.key,)) if names.finetuning(cell.finetuning).family else ():
         origin = store.read_import(key)
         identity = origin["identity"]
         file = f"{identity['task']}: imported from {origin['source']} (sha256 {identity['sha256']})"

@@ -7,6 +7,7 @@ Checkpoints of a whole CLIP count with their image tower only: the frozen text t
 20 %" means.
 """
 
+import functools
 import json
 import math
 import re
@@ -34,19 +35,17 @@ class Expert(Mapping[str, Tensor]):
         self.file = TensorFile(_single(Path(path)))
         self.path = self.file.path
         self._base: TensorFile | None = None
-        self._prefix = ""
+        prefix = ""
         names = [name for name in self.file if not name.startswith((FACTOR_A, FACTOR_B))]
         if self.file.metadata.get("format") != FORMAT:
             if pretrained is None:
                 raise DataError(f"{self.path}: a checkpoint and not a task vector of bench; give --pretrained as well")
             self._base = pretrained
-            self._prefix = VISUAL if any(name.startswith(VISUAL) for name in names) else ""
-            names = [name for name in names if name.startswith(self._prefix)]
-        self._names = {name.removeprefix(self._prefix): name for name in names}
+            prefix = VISUAL if any(name.startswith(VISUAL) for name in names) else ""
+            # buffers such as step counters are no parameters
+            names = [n for n in names if n.startswith(prefix) and self.file.dtypes[n].is_floating_point]
+        self._names = {name.removeprefix(prefix): name for name in names}
         self.shapes = {name: self.file.shapes[stored] for name, stored in self._names.items()}
-        self.dtypes = {name: self.file.dtypes[stored] for name, stored in self._names.items()}
-        if self._base is not None:  # buffers such as step counters are no parameters
-            self._names = {name: n for name, n in self._names.items() if self.dtypes[name].is_floating_point}
 
     def __getitem__(self, name: str) -> Tensor:
         tensor = self.file[self._names[name]]
@@ -71,7 +70,7 @@ class Expert(Mapping[str, Tensor]):
 
     def dtype(self, name: str) -> torch.dtype:
         """What the task vector holds: the file's dtype, or float32 for a difference of checkpoints."""
-        return self.dtypes[name] if self._base is None else torch.float32
+        return self.file.dtypes[self._names[name]] if self._base is None else torch.float32
 
 
 def merge_files(
@@ -133,10 +132,10 @@ def _single(path: Path) -> Path:
     """The safetensors file meant by a path: itself, or the only one in a folder."""
     if not path.is_dir():
         return path
-    found = sorted(p for p in path.glob("*.safetensors") if not p.name.startswith("."))
-    if len(found) != 1:
-        raise DataError(f"{path}: {len(found)} safetensors files in this folder; name one file")
-    return found[0]
+    files = sorted(p for p in path.glob("*.safetensors") if not p.name.startswith("."))
+    if len(files) != 1:
+        raise DataError(f"{path}: {len(files)} safetensors files in this folder; name one file")
+    return files[0]
 
 
 def _stored(names: Container[str], name: str) -> str:
@@ -155,19 +154,16 @@ def _agree(vectors: Sequence[Expert], base: TensorFile | None) -> None:
                 f"cannot merge: {lacks.path} has no tensor {odd[0]!r} that {has.path} has ({len(odd)} names differ); "
                 "merge experts of one backbone and one fine-tuning method"
             )
-    others = [(vector.path, vector.shapes) for vector in vectors[1:]]
-    if base is not None:
-        others.append((base.path, base.shapes))
-    for owner, shapes in others:
-        for name in first:
-            stored = _stored(shapes, name)
-            if stored not in shapes:
+    for other in (*vectors[1:], *([base] if base is not None else ())):
+        for name, shape in first.shapes.items():
+            stored = _stored(other.shapes, name)
+            if stored not in other.shapes:
                 raise DataError(
-                    f"cannot merge: {owner} has no tensor {name!r}; give the backbone the experts come from"
+                    f"cannot merge: {other.path} has no tensor {name!r}; give the backbone the experts come from"
                 )
-            if shapes[stored] != first.shapes[name]:
+            if other.shapes[stored] != shape:
                 raise DataError(
-                    f"cannot merge: {name!r} is {first.shapes[name]} in {first.path} and {shapes[stored]} in {owner}; "
+                    f"cannot merge: {name!r} is {shape} in {first.path} and {other.shapes[stored]} in {other.path}; "
                     "give experts and weights of one backbone"
                 )
 
@@ -175,13 +171,10 @@ def _agree(vectors: Sequence[Expert], base: TensorFile | None) -> None:
 def _layout(vectors: Sequence[Expert], base: TensorFile | None) -> Layout:
     if base is not None:
         return {name: (base.dtypes[name], base.shapes[name]) for name in base}
-    layout: Layout = {}
-    for name in vectors[0]:
-        dtype = vectors[0].dtype(name)
-        for vector in vectors[1:]:
-            dtype = torch.promote_types(dtype, vector.dtype(name))
-        layout[name] = (dtype, vectors[0].shapes[name])
-    return layout
+    return {
+        name: (functools.reduce(torch.promote_types, [vector.dtype(name) for vector in vectors]), shape)
+        for name, shape in vectors[0].shapes.items()
+    }
 
 
 class Merged:
@@ -237,7 +230,7 @@ def _metadata(
 
 def _with_files(message: str, experts: Sequence[str | Path], base: TensorFile | None) -> str:
     """Operators count experts; people know files. NaN in a difference may come from the pretrained side."""
-    found = re.search(r"'([^']+)' of expert \d+ holds NaN", message)
-    if base is not None and found and not torch.isfinite(base[_stored(base.shapes, found[1])]).all():
-        return f"{base.path}: {found[1]!r} holds NaN or infinity; give the weights the experts come from"
+    named = re.search(r"'([^']+)' of expert \d+ holds NaN", message)
+    if base is not None and named and not torch.isfinite(base[_stored(base.shapes, named[1])]).all():
+        return f"{base.path}: {named[1]!r} holds NaN or infinity; give the weights the experts come from"
     return re.sub(r"expert (\d+)", lambda m: str(experts[int(m[1])]) if int(m[1]) < len(experts) else m[0], message)

@@ -6,15 +6,14 @@ when whole. Every way a file can be wrong is one line that names the file and wh
 
 import json
 import math
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
 
-from bench.errors import BenchError, DataError
+from bench.errors import BenchError, DataError, retold
 from bench.ground import atomic, toml_json
 
 DTYPES = {
@@ -41,12 +40,10 @@ class TensorFile(Mapping[str, Tensor]):
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        try:
+        text = f"{self.path}: cannot be read ({{why}}); check the path"
+        with retold(DataError, text, OSError), self.path.open("rb") as file:
             size = self.path.stat().st_size
-            with self.path.open("rb") as file:
-                self._start, header = _header(self.path, file.read(8), file, size)
-        except OSError as error:
-            raise DataError(f"{self.path}: cannot be read ({error.strerror}); check the path") from error
+            self._start, header = _header(self.path, file, size)
         metadata = header.pop("__metadata__", {})
         if not isinstance(metadata, dict) or not all(isinstance(v, str) for v in metadata.values()):
             raise DataError(f"{self.path}: corrupt header, metadata that are not text; copy or download it again")
@@ -59,13 +56,11 @@ class TensorFile(Mapping[str, Tensor]):
         self._tile(size)
 
     def _admit(self, name: str, about: Any) -> None:
-        try:
+        text = f"{self.path}: corrupt header, {name!r} is {repr(about)[:200]}; copy or download it again"
+        with retold(DataError, text, KeyError, TypeError, ValueError):
             shape, (start, stop), dtype = tuple(about["shape"]), about["data_offsets"], DTYPES[about["dtype"]]
             if not all(type(n) is int and 0 <= n < 2**63 for n in (*shape, start, stop)):
                 raise ValueError
-        except (KeyError, TypeError, ValueError) as error:
-            shown = repr(about)[:200]
-            raise DataError(f"{self.path}: corrupt header, {name!r} is {shown}; copy or download it again") from error
         if stop - start != math.prod(shape) * dtype.itemsize:
             raise DataError(f"{self.path}: corrupt header, the size of {name!r} is wrong; copy or download it again")
         self.shapes[name], self.dtypes[name], self._spans[name] = shape, dtype, (start, stop)
@@ -101,7 +96,9 @@ class TensorFile(Mapping[str, Tensor]):
         return len(self._spans)
 
 
-def _header(path: Path, first: bytes, file: Any, size: int) -> tuple[int, dict[str, Any]]:
+def _header(path: Path, file: BinaryIO, size: int) -> tuple[int, dict[str, Any]]:
+    """Where the data begins, and the header as it is; DataError unless it is one."""
+    first = file.read(8)
     if first.startswith((b"PK\x03\x04", b"\x80")):
         raise DataError(f"{path}: a pickle (torch.save), which can run code and is not opened; save it as safetensors")
     if len(first) < 8:
@@ -111,11 +108,8 @@ def _header(path: Path, first: bytes, file: Any, size: int) -> tuple[int, dict[s
         raise DataError(f"{path}: not a safetensors file; give one, as bench and open_clip write them")
     if size < 8 + length:
         raise DataError(f"{path}: truncated, {size:,} bytes end inside the header; copy or download it again")
-    try:
-        header = toml_json.parse_object(file.read(length), most=HEADER_LIMIT)
-    except ValueError as error:
-        raise DataError(f"{path}: corrupt header ({error}); copy or download it again") from error
-    return 8 + length, header
+    with retold(DataError, f"{path}: corrupt header ({{why}}); copy or download it again", ValueError):
+        return 8 + length, toml_json.parse_object(file.read(length), most=HEADER_LIMIT)
 
 
 def write(
@@ -133,14 +127,10 @@ def write(
         at = stop
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)  # the data starts at a multiple of eight
-    try:
-        with atomic.whole(path) as part, part.open("wb") as file:
-            file.write(len(text).to_bytes(8, "little") + text)
-            for (name, tensor), (expected, (dtype, shape)) in zip(tensors, layout.items(), strict=True):
-                if (name, tensor.dtype, tuple(tensor.shape)) != (expected, dtype, shape):
-                    raise BenchError(f"cannot write {path}: {name!r} came as {tensor.dtype} {tuple(tensor.shape)}")
-                file.write(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise BenchError(f"cannot write {path}: {error.strerror}; free space or choose another folder") from error
+    unwritable = f"cannot write {path}: {{why}}; free space or choose another folder"
+    with retold(BenchError, unwritable, OSError), atomic.whole(path, synced=True) as part, part.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for (name, tensor), (expected, (dtype, shape)) in zip(tensors, layout.items(), strict=True):
+            if (name, tensor.dtype, tuple(tensor.shape)) != (expected, dtype, shape):
+                raise BenchError(f"cannot write {path}: {name!r} came as {tensor.dtype} {tuple(tensor.shape)}")
+            file.write(tensor.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data)

@@ -9,7 +9,8 @@ from bench.driver import execute
 from bench.driver.base import Observer
 from bench.driver.progress import Progress
 from bench.errors import BenchError
-from bench.kinds.cells import Cell
+from bench.ground import names
+from bench.kinds.base import Cell
 from bench.plan import grid as grids
 from bench.plan.schedule import Schedule
 from bench.plan.selection import Selection
@@ -87,8 +88,9 @@ def plan(
     penalties, penalisers = _split(regularizers)
     if penalties:
         trained = trained or list(grids.grid(grid).finetuning)
-        plain = dict.fromkeys(name.partition("+")[0] for name in trained if ":" not in name)
-        trained = list(dict.fromkeys([*trained, *(f"{method}+{name}" for method in plain for name in penalties)]))
+        plain = dict.fromkeys(asked.method for asked in map(names.finetuning, trained) if not asked.family)
+        both = [str(names.Finetuning(method, penalty)) for method in plain for penalty in penalties]
+        trained = list(dict.fromkeys([*trained, *both]))
     return Selection(
         grid=grid,
         suite=suite,
@@ -169,19 +171,19 @@ def _split(given: "str | Iterable[Any]") -> tuple[list[str], list[Own]]:
     """Names, and the records among what was given."""
     if isinstance(given, str):
         given = [name for part in given.split(",") if (name := part.strip())]
-    names, records = [], []
+    called, records = [], []
     for one in given:
         if isinstance(one, str):
-            names.append(one)
+            called.append(one)
             continue
         from bench.registry import live
 
         if not isinstance(one, live.Method):
             raise BenchError(f"{one!r} is no method; give a name, or an Operator, a FineTuning or a Regularizer")
-        names.append(one.name)
+        called.append(one.name)
         if not live.is_built_in(one):
             records.append(Own.of(one))
-    return names, records
+    return called, records
 
 
 def included(given: Iterable[Any]) -> tuple[Any, ...]:

@@ -18,23 +18,28 @@ def hidden(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def whole(path: Path, *, synced: bool = False) -> Iterator[Path]:
     """Where to write what will be the file `path`: it takes its place at the end, and is removed if anything fails.
 
-    OSError for a device or a pipe: a rename by root would put a file where `/dev/null` was.
+    With `synced` only after its bytes are on the disk. OSError for a device or a pipe: a rename by root would put a
+    file where `/dev/null` was.
     """
     if path.exists() and not (path.is_file() or path.is_dir()):
         raise FileExistsError(errno.EEXIST, "it is a device or a pipe, not a file", str(path))
     scratch = hidden(path)
     try:
         yield scratch
+        if synced:
+            with scratch.open("rb") as file:
+                os.fsync(file.fileno())
         scratch.replace(path)
     finally:
         with contextlib.suppress(OSError):
             scratch.unlink()
 
 
-def sync(path: Path) -> None:
-    """Wait until the bytes of a file are on the disk."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
+def write(path: Path, data: bytes, *, synced: bool = False) -> None:
+    """A whole file of these bytes, its folder made if it is not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole(path, synced=synced) as part:
+        part.write_bytes(data)

@@ -1,23 +1,82 @@
 """One expert: fine-tune on one task, keep the task vector, evaluate it as the kind of model it is."""
 
+import json
 from collections.abc import Mapping
-from typing import Any
-
-from torch import Tensor
+from dataclasses import MISSING, dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from bench.cards.datasets import SPLITS
-from bench.kinds.cells import Expert, Finetune, Posthoc
-from bench.kinds.protocol import Warm
-from bench.kinds.rows import Found, Rows, row, seed_of
-from bench.store import task_vectors
-from bench.work import finetune
+from bench.cards.recipes import Recipe
+from bench.kinds.base import Expert, OfExperts, Read, Task, frozen
+from bench.kinds.protocol import Kind, Setting, Warm, Work, looking
+from bench.kinds.rows import Measured, Rows, row, seed_of
+from bench.registry.catalogue import Catalogue, joint_version
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+RECIPE_DEFAULTS: dict[str, Any] = json.loads(
+    json.dumps({f.name: f.default for f in fields(Recipe) if f.default is not MISSING})
+)
 
 
-def run(cell: Finetune, session: Warm) -> Found:
+@dataclass(frozen=True, kw_only=True)
+class Finetune(Expert):
+    """One expert: the backbone fine-tuned on one task."""
+
+    kind: ClassVar[str] = "expert"
+
+    version: int
+    """Of method and regulariser: `bench.registry.catalogue.joint_version`."""
+    recipe: Recipe
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The recipe without the numbers that are at their defaults: so an option added later, off by default, renames
+        no result. The defaults themselves are pinned by a test.
+        """
+        whole = super().identity
+        return whole | {"recipe": {k: v for k, v in whole["recipe"].items() if v != RECIPE_DEFAULTS.get(k)}}
+
+    @classmethod
+    def of(cls, identity: Mapping[str, Any]) -> Self:
+        recipe = Recipe(**{name: frozen(value) for name, value in identity["recipe"].items()})
+        return super().of({**identity, "recipe": recipe})
+
+    @property
+    def reads(self) -> tuple[Read, ...]:
+        return tuple((self.task, split) for split in SPLITS)
+
+
+def plan(setting: Setting) -> list[Finetune]:
+    """One expert for each task."""
+    suite, catalogue = setting.suite, setting.catalogue
+    method, regularizer = catalogue.split_finetuning(setting.finetuning)
+    own, added = (catalogue.finetuning, method), (catalogue.regularizers, regularizer)
+    version = joint_version(*(table[name]["version"] for table, name in (own, added) if name))
+    return [
+        Finetune(
+            **setting.where,
+            task=task,
+            card=suite.card(task).fingerprint,
+            method=method,
+            regularizer=regularizer,
+            seed=setting.seed,
+            version=version,
+            recipe=suite.recipe(method, regularizer, task, **setting.recipe),
+        )
+        for task in setting.tasks
+    ]
+
+
+def run(cell: Finetune, session: Warm) -> Measured:
     """Rows for validation and test; loss, penalty and norms as metrics. The vector is stored before the record."""
+    from bench.store import task_vectors
+    from bench.work import finetune
+
     evaluator = session.evaluator(cell)
     base, method = evaluator.backbone, session.registry.finetuning[cell.method]
-    train, head = session.images(cell, cell.task, cell.card, "train")
+    ((train, head),) = session.image_sets(cell, [(cell.task, cell.card)], "train")
     expert = finetune.train(
         base.tower,
         base.pretrained,
@@ -41,15 +100,9 @@ def run(cell: Finetune, session: Warm) -> Found:
 
 
 def evaluated(
-    cell: Expert | Posthoc,
-    session: Warm,
-    task: tuple[str, str],
-    delta: Mapping[str, Tensor],
-    *,
-    kind: str,
-    tangent: bool,
+    cell: Expert | OfExperts, session: Warm, task: Task, delta: "Mapping[str, Tensor]", *, kind: str, tangent: bool
 ) -> Rows:
-    """Validation and test rows of one expert on its own `task`, (dataset, card fingerprint)."""
+    """Validation and test rows of one expert on its own task."""
     common: dict[str, Any] = {
         "kind": kind,
         "task": task[0],
@@ -65,3 +118,11 @@ def evaluated(
         ((right,),) = session.evaluator(cell).sweep(delta, (1.0,), sets, tangent=tangent)
         rows.append(row(cell, right, split=split, **common))
     return rows
+
+
+def cost(cell: Finetune, catalogue: Catalogue) -> Work:
+    """Its steps, and one look at validation and test."""
+    return replace(looking(cell, catalogue) or Work(), steps=cell.recipe.steps, batch=cell.recipe.batch_size)
+
+
+KINDS = (Kind("expert", Finetune, plan, run, cost),)

@@ -6,14 +6,39 @@ Ortiz-Jimenez et al. (arXiv:2305.12827) use it to see what linearity alone gives
 normalised accuracy divides by the linearised experts, and so does the choice of the coefficient.
 """
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 from bench.ground import metrics
 from bench.kinds import addition, expert
-from bench.kinds.cells import Posthoc
-from bench.kinds.protocol import Warm
-from bench.kinds.rows import Found, Rows
+from bench.kinds.addition import Addition
+from bench.kinds.base import field_values
+from bench.kinds.protocol import Kind, Setting, Warm
+from bench.kinds.rows import Measured, Rows
 
 
-def run(cell: Posthoc, session: Warm) -> Found:
+@dataclass(frozen=True)
+class Posthoc(Addition):
+    """Task addition of ordinary experts that are linearised afterwards: evaluated as tangent models, not trained so."""
+
+    kind: ClassVar[str] = "posthoc"
+    ranked: ClassVar[bool] = False
+
+    @property
+    def linearised(self) -> bool:
+        return True
+
+    @property
+    def label(self) -> str:
+        return f"{super().label} post-hoc linear"
+
+
+def plan(setting: Setting) -> list[Posthoc]:
+    """The merges of task addition, evaluated as tangent models; none of experts that are tangent models anyway."""
+    return [] if setting.tangent else [Posthoc(**field_values(merge)) for merge in addition.plan(setting)]
+
+
+def run(cell: Posthoc, session: Warm) -> Measured:
     """Rows of every linearised expert (operator empty, scaling 1), then those of task addition."""
     rows: Rows = []
     reference: dict[str, float] = {}
@@ -22,5 +47,8 @@ def run(cell: Posthoc, session: Warm) -> Found:
         own = expert.evaluated(cell, session, task, delta, kind=cell.kind, tangent=True)
         reference |= {r["task"]: metrics.accuracy(r["correct"], r["total"]) for r in own if r["split"] == "validation"}
         rows += own
-    merged, found = addition.run(cell, session, tangent=True, reference=reference)
-    return rows + merged, found
+    merged, facts = addition.run(cell, session, reference=reference)
+    return rows + merged, facts
+
+
+KINDS = (Kind("posthoc", Posthoc, plan, run),)

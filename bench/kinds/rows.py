@@ -1,19 +1,23 @@
 """Rows: the one place where correctness becomes integers and bits."""
 
 import hashlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import Tensor
+from bench.kinds.base import Cell
 
-from bench.kinds.cells import Cell
-from bench.store.records import pack_bits
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Rows = list[dict[str, Any]]
-Found = tuple[Rows, dict[str, Any]]
+Measured = tuple[Rows, dict[str, Any]]
+"""What a cell gives: rows, integers and coefficients (`bench.store.records.SCHEMA` without the key); and metrics,
+deterministic numbers."""
 
 
-def row(cell: Cell, right: Tensor, *, task: str, tasks: str, split: str, board: str, **more: Any) -> dict[str, Any]:
+def row(cell: Cell, right: "Tensor", *, task: str, tasks: str, split: str, board: str, **more: Any) -> dict[str, Any]:
     """One row from `right`, bool [images]. Bits are kept for the test split only: sweeps need counts alone."""
+    from bench.store.records import pack_bits
+
     fixed = {
         "kind": cell.kind,
         "suite": cell.suite,

@@ -6,7 +6,7 @@ import resource
 import sys
 import time
 import traceback
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
@@ -16,11 +16,10 @@ from bench.cards import datasets as cards
 from bench.cards import suites
 from bench.cards.datasets import Split
 from bench.errors import BenchError, Unwritable, told
-from bench.ground import memory, metrics, versions
-from bench.kinds import addition, code, disentangle, expert, geometry, imported, negation, posthoc, strength, zero_shot
-from bench.kinds.cells import Cell, method_of
+from bench.ground import memory, metrics, names, versions
+from bench.kinds import KINDS, code
+from bench.kinds.base import Cell, Task
 from bench.kinds.protocol import Outcome
-from bench.kinds.rows import Found
 from bench.pixels import images
 from bench.pixels.images import Images
 from bench.registry import live
@@ -31,19 +30,6 @@ from bench.work.evaluate import Evaluator
 from bench.work.merge import Vectors
 from bench.work.resume import FileCheckpoint
 from bench.work.runtime import How, settle
-
-RUNNERS: dict[str, Callable[..., Found]] = {
-    "zeroshot": zero_shot.run,
-    "expert": expert.run,
-    "imported": imported.run,
-    "addition": addition.run,
-    "negation": negation.run,
-    "geometry": geometry.run,
-    "disentangle": disentangle.run,
-    "posthoc": posthoc.run,
-    "variant": strength.run_variant,
-    "strength": strength.run,
-}
 
 OFFERED = 5
 """Steps between two moments at which the state of a fine-tune may be written; offering it takes a third of a percent of
@@ -79,40 +65,40 @@ class Session:
         except Exception as error:
             full = memory.exhausted(error)
             limit, device = self.runtime.memory_limit, self.runtime.device
-            said = memory.explain(error, limit, device) if full else told(error)
+            line = memory.explain(error, limit, device) if full else told(error)
             trace = traceback.format_exc()
         # Here the error is gone, and with it the memory that its frames held.
         if full:
             self.forget()
         try:
-            self.store.write_failure(cell.key, {"identity": cell.identity, "error": said, "traceback": trace, **here()})
+            self.store.write_failure(cell.key, {"identity": cell.identity, "error": line, "traceback": trace, **here()})
         except Unwritable as error:
-            return Outcome(cell.key, "refused", time.perf_counter() - start, f"{said}; moreover {error}")
-        return Outcome(cell.key, "failed", time.perf_counter() - start, said)
+            return Outcome(cell.key, "refused", time.perf_counter() - start, f"{line}; moreover {error}")
+        return Outcome(cell.key, "failed", time.perf_counter() - start, line)
 
     def execute(self, cell: Cell) -> Record:
         """The record of a cell; raises what goes wrong."""
-        if cell.kind not in RUNNERS:
+        if cell.kind not in KINDS:
             raise BenchError(f"no way to run a cell of kind {cell.kind!r} here; use the bench that planned it")
         self._state, device = None, self.device(cell)
         if device == "cuda":
             torch.cuda.reset_peak_memory_stats()
         wall, cpu = time.perf_counter(), time.process_time()
-        rows, found = RUNNERS[cell.kind](cell, self)
+        rows, facts = KINDS[cell.kind].run(cell, self)
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         about = {**here(), "device": device}
         if device == "cuda":
             about["gpu"] = torch.cuda.get_device_name()
             about["peak_gpu_mb"] = round(torch.cuda.max_memory_allocated() / 2**20, 1)
-        if (held := self._evaluators.get((cell.backbone, device))) is not None:
-            about["weights"] = held.backbone.sha256
+        if (evaluator := self._evaluators.get((cell.backbone, device))) is not None:
+            about["weights"] = evaluator.backbone.sha256
         if source := code.source(self.registry, cell):
             about["source"] = source
         if self._state is not None and self._state.resumed_at:
             wall, cpu = wall + self._state.before[0], cpu + self._state.before[1]
             about["resumed_at_step"] = self._state.resumed_at
         cost = {"seconds": round(wall, 3), "cpu_seconds": round(cpu, 3)}
-        return Record(cell.key, cell.identity, tuple(rows), found, {**cost, **about})
+        return Record(cell.key, cell.identity, tuple(rows), facts, {**cost, **about})
 
     # --- what stays warm, for the kinds of cells -------------------------------------------------------------------
 
@@ -123,6 +109,11 @@ class Session:
         self._images: dict[tuple[str, str, int], Images] = {}
         if self.runtime.device == "cuda":
             torch.cuda.empty_cache()
+
+    @property
+    def prune(self) -> bool:
+        """Whether a sweep may leave out coefficients that cannot win."""
+        return self.runtime.prune
 
     def device(self, cell: Cell) -> str:
         """Where a cell computes. Nothing touches CUDA before a cell that runs a model: others may have no GPU."""
@@ -151,13 +142,16 @@ class Session:
             if not base.card.sha256:
                 self.store.agree(f"weights-{base.card.name.replace('/', '--')}", base.sha256)
             self._evaluators[place] = Evaluator(base, how.batch_size, how.resident)
-        found = self._evaluators[place]
-        if found.backbone.card.fingerprint != cell.backbone_fingerprint:
+        evaluator = self._evaluators[place]
+        if evaluator.backbone.card.fingerprint != cell.backbone_fingerprint:
             raise BenchError(f"backbone {cell.backbone} has changed since this cell was planned; plan again")
-        return found
+        return evaluator
 
-    def images(self, cell: Cell, task: str, fingerprint: str, split: Split) -> tuple[Images, Tensor]:
-        """Images and zero-shot head of one split of one task."""
+    def image_sets(self, cell: Cell, tasks: Iterable[Task], split: Split) -> list[tuple[Images, Tensor]]:
+        """Images and zero-shot head of one split of each task."""
+        return [self._image_set(cell, task, fingerprint, split) for task, fingerprint in tasks]
+
+    def _image_set(self, cell: Cell, task: str, fingerprint: str, split: Split) -> tuple[Images, Tensor]:
         card, base = cards.load(task), self.evaluator(cell).backbone
         if card.fingerprint != fingerprint:
             raise BenchError(f"the card {task}.toml has changed since this cell was planned; plan again")
@@ -167,10 +161,6 @@ class Session:
             if not card.drawn:  # two sources order rows differently, and statistics pair images by their row
                 self.store.agree(f"{task}-{split}", images.row_hash(card, split, base.card.image_size))
         return self._images[where], base.heads[task]
-
-    def image_sets(self, cell: Cell, tasks: Iterable[tuple[str, str]], split: Split) -> list[tuple[Images, Tensor]]:
-        """`images` of several tasks."""
-        return [self.images(cell, task, fingerprint, split) for task, fingerprint in tasks]
 
     def checkpoint(self, cell: Cell) -> FileCheckpoint | None:
         """Where the fine-tune of `cell` keeps its state until its record is stored; None when none is wanted."""
@@ -184,26 +174,23 @@ class Session:
 
     def tangent(self, finetuning: str) -> bool:
         """Whether models of this fine-tuning method are evaluated as tangent models."""
-        return self.registry.finetuning[method_of(finetuning)].tangent
+        return self.registry.finetuning[names.finetuning(finetuning).method].tangent
 
     def expert_accuracy(self, experts: Sequence[str], split: Split) -> dict[str, float]:
         """Accuracy of each task's own expert, from the store."""
-        found = {}
-        for record in self.store.read_all(experts):
-            row = next(r for r in record.rows if r["split"] == split)
-            found[row["task"]] = metrics.accuracy(row["correct"], row["total"])
-        return found
+        rows = [next(r for r in record.rows if r["split"] == split) for record in self.store.read_all(experts)]
+        return {row["task"]: metrics.accuracy(row["correct"], row["total"]) for row in rows}
 
 
 def headline(record: Record) -> dict[str, Any]:
-    """For the live display: the row's name, its kind and its mean test accuracy."""
-    tested = [r for r in record.rows if r["split"] == "test" and r["task"] in r["tasks"].split("+")]
+    """For the live display: the row's name and its mean test accuracy."""
+    tested = [r for r in record.rows if r["split"] == "test" and r["task"] in names.split_tasks(r["tasks"])]
     if not tested:
         return {}
     first = tested[0]
     name = "/".join(filter(None, (first["finetuning"], first["operator"] or first["kind"])))
     mean = metrics.mean_accuracy({r["task"]: metrics.accuracy(r["correct"], r["total"]) for r in tested})
-    return {"name": name, "kind": first["kind"], "accuracy": mean}
+    return {"name": name, "accuracy": mean}
 
 
 def here() -> dict[str, Any]:

@@ -8,7 +8,6 @@ shared by all processes of a machine. Drawn pixels are checked against the card 
 import hashlib
 import os
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bench.cards.datasets import DatasetCard, Procedural, Split
-from bench.errors import DataError
+from bench.errors import DataError, retold
 from bench.ground import atomic
 from bench.pixels.sources import decode
 
@@ -46,12 +45,10 @@ def load(card: DatasetCard, split: Split, size: int) -> Images:
     folder = folder_of(card, split, size)
     if not folder.is_dir():
         _make(card, split, size, folder)
-    try:
-        images = Images(
-            *(np.load(folder / name, mmap_mode="r", allow_pickle=False) for name in ("pixels.npy", "labels.npy"))
-        )
-    except (OSError, ValueError, EOFError) as error:
-        raise DataError(f"cached images {folder} are damaged; run `bench data fetch {card.name} --force`") from error
+    text = f"cached images {folder} are damaged; run `bench data fetch {card.name} --force`"
+    with retold(DataError, text, OSError, ValueError, EOFError):
+        pixels, labels = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in ("pixels", "labels"))
+    images = Images(pixels, labels)
     _verify(card, split, size, images, folder)
     if not card.drawn:
         decode.identify(card, split, size, folder)
@@ -84,24 +81,11 @@ def folder_of(card: DatasetCard, split: Split, size: int) -> Path:
     return cache_folder() / "images" / decode.folder_name(card, split, size)
 
 
-def prepare(
-    card: DatasetCard,
-    split: Split,
-    size: int,
-    *,
-    kind: str = "",
-    workers: int = 0,
-    progress: Callable[[int, int], None] | None = None,
-) -> Path:
-    """Decode a downloaded split into the cache before anything needs it; see `bench.pixels.sources.decode.build`."""
-    return decode.build(card, split, size, cache_folder() / "images", kind=kind, workers=workers, progress=progress)
-
-
 def digest(images: Images) -> str:
     """sha256 over pixel and label bytes."""
-    found = hashlib.sha256(np.ascontiguousarray(images.pixels).data)
-    found.update(np.ascontiguousarray(images.labels, dtype="<i8").data)
-    return found.hexdigest()
+    both = hashlib.sha256(np.ascontiguousarray(images.pixels).data)
+    both.update(np.ascontiguousarray(images.labels, dtype="<i8").data)
+    return both.hexdigest()
 
 
 def _make(card: DatasetCard, split: Split, size: int, folder: Path) -> None:
@@ -116,20 +100,16 @@ def _make(card: DatasetCard, split: Split, size: int, folder: Path) -> None:
 
 def _verify(card: DatasetCard, split: Split, size: int, images: Images, folder: Path) -> None:
     expected = card.splits[split]
-    rows, classes = expected.rows, len(card.classes)
-    if images.pixels.shape != (rows, 3, size, size) or images.labels.shape != (rows,):
-        raise DataError(
-            f"cached images {folder} hold {images.pixels.shape}, the card says {(rows, 3, size, size)}; "
-            f"run `bench data fetch {card.name} --force`"
-        )
-    if images.labels.min() < 0 or images.labels.max() >= classes:
-        raise DataError(
-            f"cached images {folder}: a label is outside 0..{classes - 1}; run `bench data fetch {card.name} --force`"
-        )
+    shape, last = (expected.rows, 3, size, size), len(card.classes) - 1
+    where, redo = f"cached images {folder}", f"run `bench data fetch {card.name} --force`"
+    if images.pixels.shape != shape or images.labels.shape != shape[:1]:
+        raise DataError(f"{where} hold {images.pixels.shape}, the card says {shape}; {redo}")
+    if images.labels.min() < 0 or images.labels.max() > last:
+        raise DataError(f"{where}: a label is outside 0..{last}; {redo}")
     if card.drawn and expected.sha256 and digest(images) != expected.sha256:
         raise DataError(
-            f"cached images {folder} are not the pixels that {card.name}.toml describes; run `bench data fetch "
-            f"{card.name} --force`, and if it persists install the versions in constraints.txt"
+            f"{where} are not the pixels that {card.name}.toml describes; {redo}, and if it persists install the "
+            "versions in constraints.txt"
         )
 
 

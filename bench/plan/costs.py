@@ -1,31 +1,27 @@
 """What a plan will cost, from a table that `bench calibrate` measured on a device. Reads JSON; imports no torch.
 
 A table says seconds for one image of one training step (by fine-tuning method), for one step of a regulariser, for one
-evaluated image (ordinary and tangent model), bytes of a task vector and peak memory. Cells are counted in images:
-
-    expert      steps x (batch x training + regulariser) + (validation + test) x evaluation
-    addition    (coefficients x validation + test) x evaluation;   tangent models: (validation + test) x derivative
-    negation    the same over target and control
-
-An operator's own arithmetic is not in the table, so additions are a lower bound; neither is reading images.
+evaluated image (ordinary and tangent model), bytes of a task vector and peak memory. Each kind of cell says what it
+does in images (`bench.kinds.protocol.Work`); reading them is not in the table.
 """
 
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from pydantic import TypeAdapter
 
-from bench.cards import datasets, suites
+from bench.cards import suites
 from bench.errors import BenchError
-from bench.ground import atomic, toml_json
-from bench.kinds.cells import Addition, Cell, Disentangle, Finetune, Imported, Negation, ZeroShot, method_of
+from bench.ground import atomic, names, toml_json
+from bench.kinds import KINDS
+from bench.kinds.base import Cell
+from bench.kinds.expert import Finetune
+from bench.kinds.protocol import images_in
 from bench.pixels import images
 from bench.plan import preflight
 from bench.registry.catalogue import Catalogue
-from bench.work import coefficients
 
 VERSION = 1
 HEADROOM = 1.25
@@ -72,10 +68,10 @@ def read(device: str) -> dict[str, Costs]:
     if not path.is_file():
         return {}
     try:
-        found = toml_json.parse_object(path.read_bytes(), version=int, costs=list)
-        if found["version"] != VERSION:
+        table = toml_json.parse_object(path.read_bytes(), version=int, costs=list)
+        if table["version"] != VERSION:
             return {}
-        return {c.backbone: c for c in TypeAdapter(list[Costs]).validate_python(found["costs"])}
+        return {c.backbone: c for c in TypeAdapter(list[Costs]).validate_python(table["costs"])}
     except (OSError, ValueError) as error:
         raise BenchError(f"cost table {path} is damaged; delete it and run `bench calibrate`") from error
 
@@ -83,11 +79,9 @@ def read(device: str) -> dict[str, Costs]:
 def write(measured: Costs) -> Path:
     """Put one backbone's costs into the table of its device; returns the file."""
     path = path_of(measured.device)
-    known = read(measured.device) | {measured.backbone: measured}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps({"version": VERSION, "costs": [asdict(c) for c in known.values()]}, indent=1) + "\n"
-    with atomic.whole(path) as part:
-        part.write_text(text, encoding="utf-8")
+    table = read(measured.device) | {measured.backbone: measured}
+    text = json.dumps({"version": VERSION, "costs": [asdict(c) for c in table.values()]}, indent=1) + "\n"
+    atomic.write(path, text.encode())
     return path
 
 
@@ -101,46 +95,31 @@ class Estimate:
 
 def estimate(cells: Iterable[Cell], table: dict[str, Costs], catalogue: Catalogue) -> dict[str, Estimate]:
     """By kind of cell, what these cells cost one after the other on one device."""
-    found: dict[str, Estimate] = {}
+    by_kind: dict[str, Estimate] = {}
     for cell in cells:
-        total = found.setdefault(cell.kind, Estimate())
+        total = by_kind.setdefault(cell.kind, Estimate())
         costs = table.get(cell.backbone)
         seconds = seconds_of(cell, costs, catalogue) if costs else None
         if seconds is None:
             total.unknown += 1
-            continue
-        total.seconds += seconds
-    return found
+        else:
+            total.seconds += seconds
+    return by_kind
 
 
 def seconds_of(cell: Cell, costs: Costs, catalogue: Catalogue) -> float | None:
     """Seconds of one cell; None for what is not counted in images (geometry) or was not measured."""
-    if isinstance(cell, ZeroShot):
-        return costs.evaluate * sum(_rows(task, "validation") + _rows(task, "test") for task, _ in cell.tasks)
-    if not isinstance(cell, Finetune | Imported | Addition | Negation | Disentangle):
+    work = KINDS[cell.kind].cost(cell, catalogue)
+    if work is None:
         return None
-    method = method_of(cell.finetuning)
-    tangent = method in catalogue.finetuning and bool(catalogue.finetuning[method]["tangent"])
-    image = costs.derivative if tangent else costs.evaluate
-    if isinstance(cell, Finetune):
-        if method not in costs.train or (cell.regularizer and cell.finetuning not in costs.penalty):
-            return None
-        step = cell.recipe.batch_size * costs.train[method] + costs.penalty.get(cell.finetuning, 0.0)
-        return cell.recipe.steps * step + image * (_rows(cell.task, "validation") + _rows(cell.task, "test"))
-    if isinstance(cell, Imported):
-        return image * (_rows(cell.task, "validation") + _rows(cell.task, "test"))
-    if isinstance(cell, Disentangle):
-        if tangent or cell.mode:
-            return costs.derivative * 2 * 2 * cell.images
-        return costs.evaluate * 2 * cell.images * len(cell.coefficients) ** 2
-    tasks = (cell.task, cell.control) if isinstance(cell, Negation) else [task for task, _ in cell.tasks]
-    tangent = tangent or cell.kind == "posthoc"
-    looked = len(cell.coefficients)
-    if isinstance(cell, Addition):
-        looked = coefficients.most(cell.sweep, looked)
-    points = 0 if len(cell.coefficients) == 1 else 1 if tangent else looked
-    image = costs.derivative if tangent else costs.evaluate
-    return image * sum(points * _rows(task, "validation") + _rows(task, "test") for task in tasks)
+    looking = costs.evaluate * work.evaluated + costs.derivative * work.differentiated
+    if not work.steps:
+        return looking
+    trained = names.finetuning(cell.trained)
+    if trained.method not in costs.train or (trained.regularizer and cell.trained not in costs.penalty):
+        return None
+    step = work.batch * costs.train[trained.method] + costs.penalty.get(cell.trained, 0.0)
+    return work.steps * step + looking
 
 
 def gpu_share(cells: Iterable[Cell], table: dict[str, Costs]) -> float:
@@ -191,10 +170,5 @@ def vector(cell: Finetune, costs: Costs | None = None) -> int:
 
 def decoded(cells: Iterable[Cell], sizes: Iterable[int]) -> int:
     """Bytes of the decoded images that these cells read, at every size: one byte a channel."""
-    rows = sum(_rows(task, split) for task, split in preflight.needed(cells))
+    rows = images_in(preflight.needed(cells))
     return sum(rows * 3 * size * size for size in set(sizes))
-
-
-def _rows(task: str, split: Any) -> int:
-    splits = datasets.load(task).splits
-    return splits[split].rows if split in splits else 0

@@ -1,16 +1,18 @@
 """Grids: which cells of a suite. A pure function from names to an ordered list of cells, experts before merges."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.cards import suites
-from bench.cards.suites import BackboneCard, Suite
+from bench.cards.suites import Suite
 from bench.errors import BenchError, UnknownName
-from bench.ground.toml_json import canonical
-from bench.kinds import experiments
-from bench.kinds.cells import PUBLISHED, Addition, Cell, Expert, Finetune, Imported, ZeroShot
-from bench.registry.catalogue import Catalogue, joint_version
+from bench.ground import names
+from bench.kinds import EXPERIMENTS, KINDS, expert, zero_shot
+from bench.kinds import imported as published
+from bench.kinds.base import Cell, Expert
+from bench.kinds.protocol import Setting
+from bench.registry.catalogue import Catalogue
 from bench.work.coefficients import COARSE, WHOLE
 
 CORE = ("average", "task_arithmetic", "ties", "tsv_m", "iso_c")
@@ -33,7 +35,7 @@ class Grid:
     tasks: int | None = None
     recipe: tuple[tuple[str, Any], ...] = ()
     experiments: tuple[str, ...] = ("addition",)
-    """Of addition, negation, geometry, subsets, disentangle, posthoc, strength (`bench.kinds.experiments`)."""
+    """Of `bench.kinds.EXPERIMENTS`."""
     subsets: int = 6
     """Sets of tasks of each size, where the grid has subsets."""
     sweep: str = COARSE
@@ -66,8 +68,6 @@ GRIDS = {
         experiments=("addition", "negation", "geometry"),
         sweep=WHOLE,  # as the published figures were chosen
     ),
-    "negation": Grid("subtract every task vector, keep the control", experiments=("negation",)),
-    "geometry": Grid("norms, angles, spectra and overlaps of the task vectors", experiments=("geometry",)),
     "subsets": Grid(
         "accuracy against the number of merged tasks", operators=("task_arithmetic", "iso_c"), experiments=("subsets",)
     ),
@@ -77,12 +77,16 @@ GRIDS = {
         experiments=("disentangle", "posthoc"),
     ),
     "strength": Grid(
-        "sensitivity to lambda, and what searching it costs",
+        "accuracy against the strength of the regulariser, and what searching it costs",
         ("att+orthoreg",),
         ("task_arithmetic",),
         experiments=("strength",),
     ),
 }
+GRIDS |= {
+    e: Grid((KINDS[e].cell.__doc__ or e).partition("\n")[0], experiments=(e,)) for e in EXPERIMENTS if e not in GRIDS
+}
+"""An experiment is a grid too, of the usual fine-tuning methods and operators where nothing else is said above."""
 
 
 def grid(name: str) -> Grid:
@@ -102,14 +106,13 @@ def plan(
     operators: Iterable[str] = (),
     backbones: Iterable[str] = (),
     subsets: int | None = None,
-    imported: Iterable[Imported] = (),
+    imported: Iterable[Expert] = (),
 ) -> list[Cell]:
     """Every cell of the grid, each once, in an order in which all needs come first.
 
     `finetuning`, `operators`, `backbones` and `subsets` replace the grid's own choice where given. A fine-tuning
     method with a family, `nonlinear:fusionbench`, means experts among `imported`.
     """
-    published = {(c.backbone, c.finetuning, c.task, c.seed): c for c in imported if c.suite == suite.name}
     methods = tuple(finetuning) or chosen.finetuning
     merges = tuple(operators) or chosen.merges(catalogue)
     for name in backbones:
@@ -119,125 +122,21 @@ def plan(
         raise BenchError(
             f"grid wants {chosen.tasks} tasks, suite {suite.name} has {len(suite.tasks)}; choose another suite"
         )
-    tasks = suite.tasks[: chosen.tasks]
+    tasks, recipe, stored = suite.tasks[: chosen.tasks], dict(chosen.recipe), tuple(imported)
+    sizes = chosen.subsets if subsets is None else subsets
     cells: list[Cell] = []
     for backbone in map(suites.backbone, backbones or suite.backbones):
-        cells.append(zero_shot(suite, backbone, tasks))
+        setting = Setting(suite, backbone, catalogue, tasks, recipe, merges, chosen.sweep, sizes, stored)
+        cells += zero_shot.plan(setting)
         for seed in seeds:
             for name in methods:
-                experts: list[Expert] = [
-                    _published(published, suite, backbone, name, task, seed)
-                    if PUBLISHED in name
-                    else _finetune(suite, backbone, catalogue, name, task, seed, dict(chosen.recipe))
-                    for task in tasks
-                ]
-                cells += experts
-                sizes = chosen.subsets if subsets is None else subsets
-                cells += _experiments(suite, catalogue, chosen, experts, merges, sizes)
+                cells += _of_experts(replace(setting, finetuning=name, seed=seed), chosen.experiments)
     return list({cell.key: cell for cell in cells}.values())
 
 
-def _experiments(
-    suite: Suite,
-    catalogue: Catalogue,
-    chosen: Grid,
-    experts: Sequence[Expert],
-    merges: Sequence[str],
-    subsets: int,
-) -> list[Cell]:
-    """What a grid does with one set of experts."""
-    tangent = catalogue.finetuning[experts[0].method]["tangent"]
-    cells: list[Cell] = []
-
-    def additions(of: Sequence[Expert]) -> list[Addition]:
-        return [_addition(suite, catalogue, of, operator, chosen.sweep) for operator in merges]
-
-    for experiment in chosen.experiments:
-        if experiment == "addition":
-            cells += additions(experts)
-        elif experiment == "negation":
-            cells += experiments.negations(suite, experts)
-        elif experiment == "geometry":
-            cells.append(experiments.geometry(experts))
-        elif experiment == "subsets":
-            cells += [cell for some in experiments.subsets(experts, subsets) for cell in additions(some)]
-        elif experiment == "disentangle":
-            cells += experiments.disentangling(experts, ("",) if tangent else ("", "posthoc-linear"))
-        elif experiment == "posthoc" and not tangent:
-            cells += map(experiments.posthoc, additions(experts))
-        elif experiment == "strength":
-            trained = [e for e in experts if isinstance(e, Finetune)]
-            if not trained:
-                raise BenchError(f"{experts[0].finetuning}: sensitivity to lambda needs experts that are trained here")
-            for strength, others in experiments.variants(trained):
-                cells += [*others, *(experiments.at_strength(a, strength) for a in additions(others))]
-    return cells
-
-
-def zero_shot(suite: Suite, backbone: BackboneCard, tasks: Sequence[str]) -> ZeroShot:
-    """The cell of the pretrained model on `tasks` and the control."""
-    named = tuple((task, suite.card(task).fingerprint) for task in (*tasks, suite.control))
-    return ZeroShot(suite.name, backbone.name, backbone.fingerprint, named)
-
-
-def _published(
-    known: Mapping[tuple[str, str, str, int], Imported],
-    suite: Suite,
-    backbone: BackboneCard,
-    name: str,
-    task: str,
-    seed: int,
-) -> Imported:
-    found = known.get((backbone.name, name, task, seed))
-    if found is None:
-        raise BenchError(
-            f"no imported expert {name} of {task} on {backbone.name}, seed {seed}, in this store; `bench import FILE "
-            f"--task {task}` puts one there"
-        )
-    if (found.backbone_fingerprint, found.card) != (backbone.fingerprint, suite.card(task).fingerprint):
-        raise BenchError(f"{name} of {task}: the backbone or the card has changed since it was imported; import again")
-    return found
-
-
-def _finetune(
-    suite: Suite,
-    backbone: BackboneCard,
-    catalogue: Catalogue,
-    name: str,
-    task: str,
-    seed: int,
-    overrides: dict[str, Any],
-) -> Finetune:
-    method, regularizer = catalogue.split_finetuning(name)
-    versions = [catalogue.finetuning[method]["version"]]
-    if regularizer:
-        versions.append(catalogue.regularizers[regularizer]["version"])
-    return Finetune(
-        suite=suite.name,
-        backbone=backbone.name,
-        backbone_fingerprint=backbone.fingerprint,
-        task=task,
-        card=suite.card(task).fingerprint,
-        method=method,
-        regularizer=regularizer,
-        seed=seed,
-        version=joint_version(*versions),
-        recipe=suite.recipe(method, regularizer, task, **overrides),
-    )
-
-
-def _addition(suite: Suite, catalogue: Catalogue, experts: Sequence[Expert], operator: str, sweep: str) -> Addition:
-    facts = catalogue.operator(operator)
-    coefficients = tuple(float(c) for c in facts["coefficients"])
-    searched = len(coefficients) > 1
-    return Addition(
-        **experiments.shared(experts),
-        operator=operator,
-        version=facts["version"],
-        options=canonical(
-            {option: values[0] for option, values in facts["grid"].items()} | suite.operators.get(operator, {})
-        ),
-        coefficients=coefficients,
-        board="validation-tuned" if facts["board"] == "data-free" and searched else facts["board"],
-        sweep=sweep if searched else WHOLE,
-    )
+def _of_experts(setting: Setting, experiments: Iterable[str]) -> list[Cell]:
+    """One set of experts, and what a grid does with them."""
+    family = names.finetuning(setting.finetuning).family
+    experts: Sequence[Expert] = published.plan(setting) if family else expert.plan(setting)
+    setting = replace(setting, experts=experts)
+    return [*experts, *(cell for name in experiments for cell in KINDS[name].plan(setting))]

@@ -3,24 +3,18 @@
 from collections.abc import Iterable
 
 from bench.cards import datasets, suites
-from bench.cards.datasets import SPLITS, DatasetCard, Split
+from bench.cards.datasets import DatasetCard, Split
 from bench.cards.suites import Suite
 from bench.errors import DataError
-from bench.kinds.cells import Cell, Finetune
+from bench.kinds.base import Cell, Read
 from bench.pixels import images, sources
 from bench.work import weights
 
 
-def needed(cells: Iterable[Cell]) -> list[tuple[str, Split]]:
+def needed(cells: Iterable[Cell]) -> list[Read]:
     """Data sets and splits whose images these cells read, in the order of the cells."""
-    found: dict[tuple[str, Split], None] = {}
-    for cell in cells:
-        several = [task for task, _ in getattr(cell, "tasks", ())]
-        named = [*several, getattr(cell, "task", ""), getattr(cell, "control", "")]
-        splits: tuple[Split, ...] = SPLITS if isinstance(cell, Finetune) else SPLITS[1:]
-        known = [datasets.load(task) for task in named if task]
-        found |= {(card.name, split): None for card in known for split in splits if split in card.splits}
-    return list(found)
+    reads = dict.fromkeys(read for cell in cells for read in cell.reads)
+    return [(task, split) for task, split in reads if split in datasets.load(task).splits]
 
 
 def missing(suite: Suite, cells: Iterable[Cell]) -> list[str]:

@@ -8,7 +8,7 @@ import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from bench.kinds.cells import Cell
+from bench.kinds.base import Cell
 
 
 @dataclass(frozen=True)
@@ -91,16 +91,16 @@ class Schedule:
         heapq.heappush(self._ready[self.cells[key].runs_model], (self._order[key], key))
 
     def _block(self, cause: str) -> list[Cell]:
-        found = []
+        newly = []
         front = [cause]
         while front:
             for dependant in self._dependants.pop(front.pop(), ()):
                 if dependant in self.pending:
                     self.pending.discard(dependant)
                     self.blocked[dependant] = cause
-                    found.append(self.cells[dependant])
+                    newly.append(self.cells[dependant])
                     front.append(dependant)
-        return found
+        return newly
 
     @property
     def exhausted(self) -> bool:

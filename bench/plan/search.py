@@ -1,7 +1,7 @@
 """Choosing a suite's hyper-parameters: declared values, one criterion for all methods, validation only.
 
     stage 1   every plain fine-tuning method: the learning rate
-    stage 2   every regularised one, at its method's learning rate: the strength (lambda)
+    stage 2   every regularised one, at its method's learning rate: the strength
 
 A trial trains the suite's experts at one value and merges them with task arithmetic at its best coefficient; the value
 with the highest mean validation accuracy of the *merged* model wins, ties go to the smaller value. Every trial, its
@@ -19,7 +19,9 @@ from bench.cards import suites
 from bench.cards.suites import Suite
 from bench.errors import BenchError
 from bench.ground import metrics
-from bench.kinds.cells import Addition, Cell
+from bench.kinds.addition import Addition
+from bench.kinds.base import Cell
+from bench.kinds.expert import Finetune
 from bench.plan import grid
 from bench.plan.grid import METHODS, Grid
 from bench.registry.catalogue import Catalogue
@@ -81,7 +83,9 @@ def outcome(trial: Trial, records: Sequence[Record]) -> dict[str, Any]:
         for r in record.rows
         if r["kind"] == Addition.kind and r["split"] == "validation" and r["selected"]
     ]
-    experts = [r for record in records for r in record.rows if r["kind"] == "expert" and r["split"] == "validation"]
+    experts = [
+        r for record in records for r in record.rows if r["kind"] == Finetune.kind and r["split"] == "validation"
+    ]
 
     def mean(rows: list[Any]) -> float:
         return round(fmean(metrics.accuracy(r["correct"], r["total"]) for r in rows), 6)
@@ -117,5 +121,5 @@ def path(suite: str) -> Path:
 
 def write(suite: str, outcomes: Sequence[dict[str, Any]], chosen: dict[str, dict[str, Any]], where: Path) -> None:
     """Keep every trial and the choice."""
-    found = {"criterion": f"mean validation accuracy of {CRITERION}", "trials": list(outcomes), "chosen": chosen}
-    where.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    kept = {"criterion": f"mean validation accuracy of {CRITERION}", "trials": list(outcomes), "chosen": chosen}
+    where.write_text(json.dumps(kept, indent=1) + "\n", encoding="utf-8")

@@ -7,7 +7,10 @@ from typing import Any
 
 from bench.cards import suites
 from bench.errors import BenchError
-from bench.kinds.cells import PUBLISHED, Cell, Imported, from_identity
+from bench.ground.names import FAMILY
+from bench.kinds import from_identity
+from bench.kinds.base import Cell
+from bench.kinds.imported import Imported
 from bench.plan import grid as grids
 from bench.registry.plugins import with_plugins
 from bench.store.store import Store
@@ -40,7 +43,7 @@ class Selection:
     def cells(self) -> list[Cell]:
         """Experts before merges. `UnknownName` with the nearest name for anything that does not exist."""
         chosen = grids.grid(self.grid)
-        published = any(PUBLISHED in name for name in self.methods)
+        published = any(FAMILY in name for name in self.methods)
         return grids.plan(
             suites.load(self.suite_name),
             replace(chosen, recipe=(*chosen.recipe, *self.recipe), sweep=self.sweep or chosen.sweep),

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.errors import UnknownName
+from bench.ground import names
 
 KINDS = ("operators", "composed", "finetuning", "regularizers", "modifiers", "spaces")
 """What `catalogue.json` holds."""
@@ -59,6 +60,10 @@ class Catalogue:
         if regularizer and regularizer not in self.regularizers:
             raise UnknownName("regulariser", regularizer, self.regularizers)
         return method, regularizer
+
+    def tangent(self, finetuning: str) -> bool:
+        """Whether models of a fine-tuning method, if it is here, are evaluated as tangent models."""
+        return bool(self.finetuning.get(names.finetuning(finetuning).method, {}).get("tangent"))
 
 
 def joint_version(method: int, regularizer: int = 0) -> int:

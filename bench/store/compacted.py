@@ -24,6 +24,8 @@ from bench.store.records import CELLS, SCHEMA, SCHEMA_VERSION, read_parquet
 from bench.store.records import decode as decode_record
 
 ROWS, LINES = ".rows.parquet", ".cells.parquet"
+ENDINGS = LINES, ROWS
+"""In the order of removal: a part without its cells is seen by nobody."""
 SETTLED = 5.0
 """Seconds after which a record file that was not touched is taken into a part."""
 PAYS = 100

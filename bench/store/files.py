@@ -5,13 +5,12 @@ locks. Names that begin with a dot are temporaries and never listed among files 
 """
 
 import contextlib
-from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 import pyarrow.fs as pafs
 
-from bench.errors import StoreError, Unwritable, first_line, shown
+from bench.errors import StoreError, Unwritable, first_line, retold, shown
 from bench.ground import atomic
 
 GOOGLE = ("gs://", "gcs://")
@@ -30,7 +29,7 @@ class StoredFile(NamedTuple):
 
 
 class Folder:
-    """Bytes by path under one root. Paths given to the private methods are full paths of the file system."""
+    """Bytes by path under one root; all paths are relative to it."""
 
     def __init__(self, url: str | Path) -> None:
         self.url = shown(str(url))
@@ -41,74 +40,61 @@ class Folder:
 
     def files(self, folder: str = "") -> list[StoredFile]:
         """Every file of the store or of one of its folders, temporaries of local writers included, sorted by path."""
-        selector = pafs.FileSelector(f"{self._root}/{folder}".rstrip("/"), recursive=True, allow_not_found=True)
-        try:
-            found = [info for info in self._fs.get_file_info(selector) if info.type == pafs.FileType.File]
-        except OSError as error:
-            raise StoreError(f"store {self.url} cannot be listed ({first_line(error)}); fix access to it") from error
-        return sorted(StoredFile(i.path[len(self._root) + 1 :], i.size, i.mtime_ns or 0) for i in found)
+        selector = pafs.FileSelector(self._full(folder), recursive=True, allow_not_found=True)
+        with retold(StoreError, f"store {self.url} cannot be listed ({{why}}); fix access to it", OSError):
+            infos = [info for info in self._fs.get_file_info(selector) if info.type == pafs.FileType.File]
+        return sorted(StoredFile(i.path[len(self._root) + 1 :], i.size, i.mtime_ns or 0) for i in infos)
+
+    def named(self, folder: str, ending: str) -> dict[str, StoredFile]:
+        """Files of a folder with this ending, by name without it; temporaries are never seen."""
+        by_name = {PurePosixPath(file.path).name: file for file in self.files(folder)}
+        return {n.removesuffix(ending): f for n, f in by_name.items() if n.endswith(ending) and not n.startswith(".")}
 
     def put(self, path: str, data: bytes) -> None:
-        """Publish a file; `path` is relative to the store."""
-        self._write(f"{self._root}/{path}", data)
+        """Publish a file."""
+        self._write(path, data)
 
     def get(self, path: str) -> bytes:
         """What is published at `path`; FileNotFoundError when nothing is."""
-        return self._read(f"{self._root}/{path}")
+        with self._fs.open_input_stream(self._full(path)) as stream:
+            return bytes(stream.read())
 
     def delete(self, file: StoredFile) -> bool:
         """Remove a file unless it was written again since it was listed; whether it was removed."""
-        path = f"{self._root}/{file.path}"
-        info = self._fs.get_file_info(path)
+        info = self._fs.get_file_info(self._full(file.path))
         if info.type != pafs.FileType.File or (info.size, info.mtime_ns or 0) != (file.size, file.modified):
             return False
-        try:
-            self._remove(path)
-        except OSError as error:
-            raise StoreError(f"cannot remove {file.path} from {self.url}: {first_line(error)}; fix access") from error
+        with retold(StoreError, f"cannot remove {file.path} from {self.url}: {{why}}; fix access", OSError):
+            self._remove(file.path)
         return True
 
-    def _path(self, *names: str) -> str:
-        """Full path of a file. Keys also come from inside records, so a name that leads out of here is refused."""
+    def _full(self, path: str) -> str:
+        return f"{self._root}/{path}".rstrip("/")
+
+    def _checked(self, *names: str) -> str:
+        """Path of a file. Keys also come from inside records, so a name that leads out of here is refused."""
         for name in names:
             if name.startswith(".") or not name or set(name) & set("/\\\0"):
                 raise StoreError(f"{name!r} cannot be a file of store {self.url}; the record that names it is damaged")
-        return "/".join((self._root, *names))
+        return "/".join(names)
 
     def _is_file(self, path: str) -> bool:
-        return bool(self._fs.get_file_info(path).type == pafs.FileType.File)
-
-    def _names(self, folder: str, ending: str) -> Iterator[str]:
-        return (name for name, _ in self._files(folder, ending))
-
-    def _files(self, folder: str, ending: str) -> Iterator[tuple[str, pafs.FileInfo]]:
-        """Names without their ending; temporaries are never seen."""
-        selector = pafs.FileSelector(f"{self._root}/{folder}", recursive=True, allow_not_found=True)
-        for info in self._fs.get_file_info(selector):
-            name = info.base_name
-            if info.type == pafs.FileType.File and name.endswith(ending) and not name.startswith("."):
-                yield name.removesuffix(ending), info
-
-    def _read(self, path: str) -> bytes:
-        with self._fs.open_input_stream(path) as stream:
-            return bytes(stream.read())
+        return bool(self._fs.get_file_info(self._full(path)).type == pafs.FileType.File)
 
     def _remove(self, path: str) -> None:
         """Remove a file; another process may just have done so."""
         with contextlib.suppress(FileNotFoundError):
-            self._fs.delete_file(path)
+            self._fs.delete_file(self._full(path))
 
     def _write(self, path: str, data: bytes) -> None:
-        try:
+        full = self._full(path)
+        remedy = "free space or fix access, then run again"
+        with retold(Unwritable, f"cannot write to store {self.url}: {{why}}; {remedy}", OSError):
             if isinstance(self._fs, pafs.LocalFileSystem):
-                _write_local(Path(path), data)
+                atomic.write(Path(full), data, synced=True)
             else:
-                with self._fs.open_output_stream(path) as stream:
+                with self._fs.open_output_stream(full) as stream:
                     stream.write(data)
-        except OSError as error:
-            raise Unwritable(
-                f"cannot write to store {self.url}: {first_line(error)}; free space or fix access, then run again"
-            ) from error
 
 
 def _open(url: str) -> tuple[pafs.FileSystem, str]:
@@ -129,16 +115,9 @@ def _first_answer(url: str) -> None:
     try:
         fs.get_file_info(f"{root.rstrip('/')}/bench-store.json")  # a key may see files and not the bucket
     except OSError as error:
-        said = first_line(error).partition(" error_info=")[0]
-        said = said.rpartition("with a last message of ")[2].partition(". ")[0]
+        text = first_line(error).partition(" error_info=")[0]
+        reason = text.rpartition("with a last message of ")[2].partition(". ")[0]
         raise StoreError(
-            f"store {shown(url)}: Google's storage cannot be read ({said}); check the network and the login (`gcloud "
+            f"store {shown(url)}: Google's storage cannot be read ({reason}); check the network and the login (`gcloud "
             "auth application-default login`, or GOOGLE_APPLICATION_CREDENTIALS)"
         ) from error
-
-
-def _write_local(path: Path, data: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic.whole(path) as part:
-        part.write_bytes(data)
-        atomic.sync(part)

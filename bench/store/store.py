@@ -6,9 +6,8 @@
     STORE/vectors/abcdef....safetensors  task vector of an expert cell
     STORE/imports/abcdef....json         a published expert: the cell that evaluates it, source, known defects
     STORE/inputs/NAME.txt                hash of downloaded rows or weights that results were computed from
-    STORE/parts/...                      copies of many records in two files, for quick reading
-    (`bench.store.compacted`) STORE/runs/abcdef....plan.json       a run that is not over: who, with what command, which
-    cells; its .beat.json is
+    STORE/parts/...                      many records in two files, for quick reading (`bench.store.compacted`)
+    STORE/runs/abcdef....plan.json       a run that is not over: who, with what command, which cells; its .beat.json is
                                          written every few seconds (`bench.driver.heartbeat`)
     STORE/checkpoints/abcdef.safetensors state of a fine-tune that is not over (`bench.work.resume`)
 
@@ -27,14 +26,16 @@ from typing import Any, TypeVar
 import pyarrow as pa
 import pyarrow.fs as pafs
 
-from bench.errors import NoStore, StoreError, first_line, shown
+from bench.errors import NoStore, StoreError, retold, shown
 from bench.ground import toml_json
 from bench.store import compacted
 from bench.store.compacted import Part, Stamp
 from bench.store.files import Folder
 from bench.store.records import SCHEMA_VERSION, Record
 
-Found = TypeVar("Found")
+Decoded = TypeVar("Decoded")
+UNREADABLE = (pa.ArrowException, OSError, ValueError)
+"""What reading a damaged file raises."""
 FORMAT = {"format": "bench-store", "version": SCHEMA_VERSION}
 
 
@@ -45,33 +46,27 @@ class Store(Folder):
     """
 
     def __init__(self, url: str | Path, *, create: bool = True) -> None:
-        try:
+        text = f"store {shown(str(url))}: {{why}}; check the path and your access to it"
+        with retold(StoreError, text, OSError, pa.ArrowInvalid):
             super().__init__(url)
             self._check_format(create)
-        except (OSError, pa.ArrowInvalid) as error:
-            raise StoreError(
-                f"store {shown(str(url))}: {first_line(error)}; check the path and your access to it"
-            ) from error
 
     def _check_format(self, create: bool) -> None:
-        marker = f"{self._root}/bench-store.json"
-        if self._fs.get_file_info(marker).type == pafs.FileType.NotFound:
+        marker = "bench-store.json"
+        if self._fs.get_file_info(self._full(marker)).type == pafs.FileType.NotFound:
             listing = self._fs.get_file_info(pafs.FileSelector(self._root, allow_not_found=True))
             if any(not Path(f.path).name.startswith(".") for f in listing):
                 raise StoreError(f"{self.url} is neither empty nor a store; name another folder with --store")
             if not create:
                 raise NoStore(f"no store at {self.url}; run `bench run` first or name one with --store")
-            self._write(marker, json.dumps(FORMAT).encode())
+            self.put(marker, json.dumps(FORMAT).encode())
             return
-        try:
-            found = toml_json.parse_object(self._read(marker), format=str, version=int)
-        except ValueError as error:
+        text = f"store {self.url}: {marker} is damaged ({{why}}); restore it as {json.dumps(FORMAT)}"
+        with retold(StoreError, text, ValueError):
+            about = toml_json.parse_object(self.get(marker), format=str, version=int)
+        if about["format"] != FORMAT["format"] or about["version"] != SCHEMA_VERSION:
             raise StoreError(
-                f"store {self.url}: bench-store.json is damaged ({error}); restore it as {json.dumps(FORMAT)}"
-            ) from error
-        if found["format"] != FORMAT["format"] or found["version"] != SCHEMA_VERSION:
-            raise StoreError(
-                f"store {self.url} has version {found['version']!r}, this bench reads version {SCHEMA_VERSION}; "
+                f"store {self.url} has version {about['version']!r}, this bench reads version {SCHEMA_VERSION}; "
                 "use the bench that wrote it or name a new store with --store"
             )
 
@@ -79,7 +74,7 @@ class Store(Folder):
 
     def done(self) -> set[str]:
         """Keys of all finished cells, from file names alone."""
-        return set(self._names("records", ".parquet"))
+        return set(self.named("records", ".parquet"))
 
     def has(self, key: str) -> bool:
         """Whether one cell is finished; for many, ask `done`."""
@@ -87,7 +82,7 @@ class Store(Folder):
 
     def write(self, record: Record) -> None:
         """Publish a finished cell. Its earlier failure, if any, is forgotten."""
-        self._write(self._record_path(record.key), record.dump())
+        self.put(self._record_path(record.key), record.dump())
         if self.has_failure(record.key):
             self._remove(self._failure_path(record.key))
 
@@ -103,8 +98,8 @@ class Store(Folder):
     def tables(self, keys: Iterable[str] | None = None) -> tuple[pa.Table, pa.Table]:
         """`(rows, cells)` of `keys` (default: all that are done), sorted by key, ready for `bench.tables.collect`."""
         stamps = self._stamps()
-        found = self._gather(sorted(stamps if keys is None else keys), stamps)
-        return found.rows, found.lines
+        piece = self._gather(sorted(stamps if keys is None else keys), stamps)
+        return piece.rows, piece.lines
 
     def compact(self, settled: float = compacted.SETTLED) -> dict[str, int]:
         """Copy all records that are older than `settled` seconds into one part, in place of the parts that are there.
@@ -112,19 +107,16 @@ class Store(Folder):
         Records stay where they are, so nothing is lost when this is cut short or run twice at once. Returns how many
         records and bytes the part has, and how many records were too young for it.
         """
-        before = {
-            f"{name}{ending}" for ending in (compacted.LINES, compacted.ROWS) for name in self._names("parts", ending)
-        }
+        before = [f"parts/{name}{end}" for end in compacted.ENDINGS for name in sorted(self.named("parts", end))]
         stamps = self._stamps()
         youngest = time.time_ns() - int(settled * 1e9)
         keys = sorted(key for key, stamp in stamps.items() if stamp.modified <= youngest)
         name, rows, cells = compacted.encode(self._gather(keys, stamps), stamps)
-        self._write(f"{self._root}/parts/{name}{compacted.ROWS}", rows)
-        self._write(f"{self._root}/parts/{name}{compacted.LINES}", cells)
-        for old in sorted(
-            before - {f"{name}{compacted.LINES}", f"{name}{compacted.ROWS}"}
-        ):  # cells first: they show a part
-            self._remove(f"{self._root}/parts/{old}")
+        self.put(f"parts/{name}{compacted.ROWS}", rows)
+        self.put(f"parts/{name}{compacted.LINES}", cells)
+        for old in before:
+            if not old.startswith(f"parts/{name}."):
+                self._remove(old)
         return {"records": len(keys), "bytes": len(rows) + len(cells), "young": len(stamps) - len(keys)}
 
     def _gather(self, wanted: list[str], stamps: Mapping[str, Stamp]) -> compacted.Piece:
@@ -144,41 +136,33 @@ class Store(Folder):
         return compacted.joined(pieces)
 
     def _parts(self) -> set[str]:
-        return set(self._names("parts", compacted.LINES))
+        return set(self.named("parts", compacted.LINES))
 
     def _open_part(self, name: str) -> Part | None:
         """A part; None when a newer one has just replaced it."""
-        try:
-            rows, lines = (
-                self._read(f"{self._root}/parts/{name}{ending}") for ending in (compacted.ROWS, compacted.LINES)
-            )
+        remedy = "delete both its files, nothing is lost: the records are still there"
+        with retold(StoreError, f"part {self.url}/parts/{name} cannot be read ({{why}}); {remedy}", *UNREADABLE):
+            try:
+                lines, rows = (self.get(f"parts/{name}{ending}") for ending in compacted.ENDINGS)
+            except FileNotFoundError:
+                return None
             return compacted.decode(name, rows, lines)
-        except FileNotFoundError:
-            return None
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise StoreError(
-                f"part {self.url}/parts/{name} cannot be read ({first_line(error)}); delete both its files, nothing "
-                "is lost: the records are still there"
-            ) from error
 
     def _stamps(self) -> dict[str, Stamp]:
         """Every record file and what a listing says of it."""
-        return {name: Stamp(info.size, info.mtime_ns) for name, info in self._files("records", ".parquet")}
+        return {key: Stamp(file.size, file.modified) for key, file in self.named("records", ".parquet").items()}
 
-    def _read_record(self, key: str, decode: Callable[[str, bytes], Found]) -> Found:
-        try:
-            return decode(key, self._read(self._record_path(key)))
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise StoreError(
-                f"record {self.url}/records/{key[:2]}/{key}.parquet cannot be read ({first_line(error)}); "
-                "delete it and run again to measure the cell anew"
-            ) from error
+    def _read_record(self, key: str, decode: Callable[[str, bytes], Decoded]) -> Decoded:
+        path = self._record_path(key)
+        remedy = "delete it and run again to measure the cell anew"
+        with retold(StoreError, f"record {self.url}/{path} cannot be read ({{why}}); {remedy}", *UNREADABLE):
+            return decode(key, self.get(path))
 
     # --- failures --------------------------------------------------------------------------------------------------
 
     def failed(self) -> set[str]:
         """Keys of cells whose last attempt failed."""
-        return set(self._names("failed", ".json"))
+        return set(self.named("failed", ".json"))
 
     def has_failure(self, key: str) -> bool:
         """Whether the last attempt at one cell failed; for many, ask `failed`."""
@@ -186,16 +170,11 @@ class Store(Folder):
 
     def write_failure(self, key: str, failure: dict[str, Any]) -> None:
         """Keep the traceback of a failed attempt. The cell stays undone."""
-        self._write(self._failure_path(key), json.dumps(failure, sort_keys=True).encode())
+        self._write_json(self._failure_path(key), failure)
 
     def read_failure(self, key: str) -> dict[str, Any]:
         """What `write_failure` kept."""
-        try:
-            return toml_json.parse_object(self._read(self._failure_path(key)), error=str)
-        except (OSError, ValueError) as error:
-            raise StoreError(
-                f"failure {self.url}/failed/{key}.json cannot be read ({first_line(error)}); delete it and run again"
-            ) from error
+        return self._read_json(self._failure_path(key), "failure ", "delete it and run again", error=str)
 
     def forget_failures(self, keys: Iterable[str]) -> None:
         """Make failed cells pending again."""
@@ -206,62 +185,60 @@ class Store(Folder):
 
     def write_vector(self, key: str, data: bytes) -> None:
         """Publish the safetensors bytes of a task vector."""
-        self._write(self._path("vectors", f"{key}.safetensors"), data)
+        self.put(self._vector_path(key), data)
 
     def read_vector(self, key: str) -> bytes:
         """The safetensors bytes of a task vector."""
-        try:
-            return self._read(self._path("vectors", f"{key}.safetensors"))
-        except OSError as error:
-            raise StoreError(
-                f"task vector {key} is missing from {self.url}; delete records/{key[:2]}/{key}.parquet and run again"
-            ) from error
+        remedy = f"delete records/{key[:2]}/{key}.parquet and run again"
+        with retold(StoreError, f"task vector {key} is missing from {self.url}; {remedy}", OSError):
+            return self.get(self._vector_path(key))
 
     def has_vector(self, key: str) -> bool:
         """Whether a task vector is there."""
-        return self._is_file(self._path("vectors", f"{key}.safetensors"))
+        return self._is_file(self._vector_path(key))
 
     # --- published experts ------------------------------------------------------------------------------------------
 
-    def write_import(self, key: str, found: dict[str, Any]) -> None:
+    def write_import(self, key: str, about: dict[str, Any]) -> None:
         """Publish what is known about an imported expert; its task vector must be there already."""
-        self._write(self._path("imports", f"{key}.json"), json.dumps(found, sort_keys=True).encode())
+        self._write_json(self._checked("imports", f"{key}.json"), about)
 
     def imports(self) -> dict[str, dict[str, Any]]:
         """What is known about every imported expert, by key."""
-        return {key: self.read_import(key) for key in sorted(self._names("imports", ".json"))}
+        return {key: self.read_import(key) for key in sorted(self.named("imports", ".json"))}
 
     def read_import(self, key: str) -> dict[str, Any]:
         """What `write_import` kept."""
-        try:
-            return toml_json.parse_object(self._read(self._path("imports", f"{key}.json")), identity=dict)
-        except (OSError, ValueError) as error:
-            raise StoreError(
-                f"{self.url}/imports/{key}.json cannot be read ({first_line(error)}); run `bench import` again"
-            ) from error
+        return self._read_json(self._checked("imports", f"{key}.json"), "", "run `bench import` again", identity=dict)
 
     def agree(self, name: str, value: str, what: str = "another source of images, or other weights") -> None:
         """Keep what results are computed from, such as a hash of rows or weights; StoreError when another was kept."""
-        path = f"{self._root}/inputs/{name}.txt"
-        try:
+        path = f"inputs/{name}.txt"
+        remedy = "delete it, and the next run writes what this machine has"
+        with retold(StoreError, f"{self.url}/{path} cannot be read ({{why}}); {remedy}", OSError, ValueError):
             if not self._is_file(path):
-                self._write(path, value.encode())
-            kept = self._read(path).decode()
-        except (OSError, ValueError) as error:
-            raise StoreError(
-                f"{self.url}/inputs/{name}.txt cannot be read ({first_line(error)}); delete it, and the next run "
-                "writes what this machine has"
-            ) from error
-        if kept != value:
+                self.put(path, value.encode())
+            recorded = self.get(path).decode()
+        if recorded != value:
             raise StoreError(
                 f"{name} on this machine ({value[:12]}) is not what the results in {self.url} were computed from "
-                f"({kept[:12]}): {what}; use the same, or a new store"
+                f"({recorded[:12]}): {what}; use the same, or a new store"
             )
 
-    # --- where things are -------------------------------------------------------------------------------------------
+    # --- where and how things are -----------------------------------------------------------------------------------
 
     def _record_path(self, key: str) -> str:
-        return self._path("records", key[:2], f"{key}.parquet")
+        return self._checked("records", key[:2], f"{key}.parquet")
 
     def _failure_path(self, key: str) -> str:
-        return self._path("failed", f"{key}.json")
+        return self._checked("failed", f"{key}.json")
+
+    def _vector_path(self, key: str) -> str:
+        return self._checked("vectors", f"{key}.safetensors")
+
+    def _write_json(self, path: str, value: dict[str, Any]) -> None:
+        self.put(path, json.dumps(value, sort_keys=True).encode())
+
+    def _read_json(self, path: str, what: str, remedy: str, **kinds: Any) -> dict[str, Any]:
+        with retold(StoreError, f"{what}{self.url}/{path} cannot be read ({{why}}); {remedy}", OSError, ValueError):
+            return toml_json.parse_object(self.get(path), **kinds)

@@ -13,7 +13,7 @@ import safetensors.torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from bench.errors import DataError
+from bench.errors import DataError, retold
 
 FORMAT = "bench-vector-1"
 FACTOR_B, FACTOR_A = "lora.B.", "lora.A."
@@ -40,16 +40,11 @@ def _sorted(data: bytes) -> bytes:
 
 def load(data: bytes, where: str) -> tuple[dict[str, Tensor], dict[str, tuple[Tensor, Tensor]]]:
     """`(delta, factors)` from the bytes of a vector file, names sorted; `where` names it in errors."""
-    try:
+    damage = SafetensorError, ValueError, TypeError, KeyError, RuntimeError, OverflowError
+    with retold(DataError, f"{where} is not a valid vector file ({{why}}); delete it and run again", *damage):
         tensors = dict(sorted(safetensors.torch.load(data).items()))
-        factors = {
-            n.removeprefix(FACTOR_B): (t, tensors[FACTOR_A + n.removeprefix(FACTOR_B)])
-            for n, t in tensors.items()
-            if n.startswith(FACTOR_B)
-        }
-    except (SafetensorError, ValueError, TypeError, KeyError, RuntimeError, OverflowError) as error:
-        said = " ".join(str(error).split())
-        raise DataError(f"{where} is not a valid vector file ({said}); delete it and run again") from error
+        adapted = [name.removeprefix(FACTOR_B) for name in tensors if name.startswith(FACTOR_B)]
+        factors = {name: (tensors[FACTOR_B + name], tensors[FACTOR_A + name]) for name in adapted}
     delta = {n: t for n, t in tensors.items() if not n.startswith((FACTOR_A, FACTOR_B))}
     return delta, factors
 

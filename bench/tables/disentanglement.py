@@ -1,6 +1,6 @@
 """Weight-disentanglement error of every method from stored cells: mean over pairs of tasks and seeds, ready to draw.
 
-`bench.kinds.disentangle` measures it and states the formula. The square that task arithmetic searches is
+`bench.work.disentanglement` measures it and states the formula. The square that task arithmetic searches is
 [0, 1] x [0, 1]; the mean error inside it is one number by which methods can be ordered.
 """
 

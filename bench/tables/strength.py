@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from bench.errors import BenchError
 from bench.ground.metrics import accuracy, mean_accuracy
-from bench.kinds.experiments import STRENGTHS
+from bench.kinds.strength import STRENGTHS
 from bench.store.results import needs, seconds
 
 NAMES = ("suite", "backbone", "finetuning", "operator")

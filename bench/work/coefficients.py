@@ -14,31 +14,32 @@ from typing import TypeVar
 
 from bench.errors import BenchError
 
-Found = TypeVar("Found")
+Point = TypeVar("Point")
+"""What validation gives at one coefficient."""
 WHOLE, COARSE = "whole", "coarse-to-fine"
 STRIDE = 4
 
 
-def look(
+def search(
     sweep: str,
     grid: Iterable[float],
-    ask: Callable[[Sequence[float], Mapping[float, Found]], Mapping[float, Found]],
-    best: Callable[[Mapping[float, Found]], float],
-) -> tuple[dict[float, Found], tuple[float, ...]]:
-    """What was found at the coefficients that were looked at, and all that were asked for; both ascending.
+    ask: Callable[[Sequence[float], Mapping[float, Point]], Mapping[float, Point]],
+    best: Callable[[Mapping[float, Point]], float],
+) -> tuple[dict[float, Point], tuple[float, ...]]:
+    """What validation gave at the coefficients it looked at, and all that were asked for; both ascending.
 
-    ask: from coefficients and what was found so far to what is found there; it may leave out those that cannot win
-    best: the best coefficient of what was found
+    ask: from coefficients and the curve so far to the points there; it may leave out those that cannot win
+    best: the best coefficient of the curve so far
     """
     points = sorted(set(grid))
-    found: dict[float, Found] = {}
+    curve: dict[float, Point] = {}
     asked: set[float] = set()
 
     def at(places: Iterable[int]) -> None:
         new = [points[i] for i in sorted(set(places)) if 0 <= i < len(points) and points[i] not in asked]
         if new:
             asked.update(new)
-            found.update(ask(new, found))
+            curve.update(ask(new, curve))
 
     if sweep not in (WHOLE, COARSE):
         raise BenchError(f"sweep {sweep!r} is unknown here, known: {WHOLE}, {COARSE}; use the bench that wrote it")
@@ -47,9 +48,9 @@ def look(
     else:
         at((*range(0, len(points), STRIDE), len(points) - 1))
         for step in (2, 1):
-            middle = points.index(best(found))
+            middle = points.index(best(curve))
             at((middle - step, middle + step))
-    return dict(sorted(found.items())), tuple(sorted(asked))
+    return dict(sorted(curve.items())), tuple(sorted(asked))
 
 
 def most(sweep: str, count: int) -> int:

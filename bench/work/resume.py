@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bench.errors import BenchError, shown
+from bench.errors import BenchError, retold, shown
 from bench.ground import atomic
 from bench.pixels.images import cache_folder
 
@@ -50,7 +50,8 @@ class FileCheckpoint:
             return None
         from safetensors import SafetensorError, safe_open
 
-        try:
+        text = f"checkpoint {self.path} cannot be read ({{why}}); delete it to start again"
+        with retold(BenchError, text, SafetensorError, OSError, ValueError, TypeError, KeyError):
             with safe_open(self.path, framework="pt") as file:
                 about = file.metadata() or {}
                 if about.get("made_by", "") != self.made_by:
@@ -59,8 +60,6 @@ class FileCheckpoint:
             wall, cpu = json.loads(about.get("seconds", "[0, 0]"))
             self.before = float(wall), float(cpu)
             self.resumed_at = int(state["step"])
-        except (SafetensorError, OSError, ValueError, TypeError, KeyError) as error:
-            raise BenchError(f"checkpoint {self.path} cannot be read ({error}); delete it to start again") from error
         return state
 
     def save(self, state: "dict[str, Tensor]") -> None:
@@ -73,16 +72,12 @@ class FileCheckpoint:
         spent = [now - then for now, then in zip((time.monotonic(), time.process_time()), self._began, strict=True)]
         total = [a + b for a, b in zip(self.before, spent, strict=True)]
         about = {"seconds": json.dumps(total), "made_by": self.made_by}
-        try:
+        remedy = "free some space, or do without by --runtime save_minutes=0"
+        text = f"checkpoint {self.path} cannot be written ({{why}}); {remedy}"
+        with retold(BenchError, text, OSError, SafetensorError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            with atomic.whole(self.path) as part:
+            with atomic.whole(self.path, synced=True) as part:
                 save_file({name: value.contiguous() for name, value in state.items()}, part, about)
-                atomic.sync(part)
-        except (OSError, SafetensorError) as error:
-            raise BenchError(
-                f"checkpoint {self.path} cannot be written ({error}); free some space, or do without by "
-                "--runtime save_minutes=0"
-            ) from error
         self._written = time.monotonic()
 
     def discard(self) -> None:

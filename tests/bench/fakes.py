@@ -11,8 +11,9 @@ from pathlib import Path
 
 from bench.cards import suites
 from bench.errors import BenchError
-from bench.kinds import experiments
-from bench.kinds.cells import Cell, Finetune
+from bench.kinds.base import Cell, shared
+from bench.kinds.expert import Finetune
+from bench.kinds.geometry import Geometry
 from bench.kinds.protocol import Outcome
 from bench.plan import grid
 from bench.registry import catalogue
@@ -79,7 +80,7 @@ def with_geometry() -> list[Cell]:
     cells = smoke()
     experts = [cell for cell in cells if isinstance(cell, Finetune)]
     pairs = [[e for e in experts if e.finetuning == name] for name in sorted({e.finetuning for e in experts})]
-    return [*cells, *map(experiments.geometry, pairs)]
+    return [*cells, *(Geometry(**shared(pair)) for pair in pairs)]
 
 
 SCRIPT = """

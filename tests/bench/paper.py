@@ -16,7 +16,7 @@ import torch
 from bench.cards import datasets, suites
 from bench.cards.suites import BackboneCard, Suite
 from bench.driver import execute
-from bench.kinds.cells import Cell
+from bench.kinds.base import Cell
 from bench.plan import preflight
 from bench.plan.grid import Grid, grid
 from bench.plan.schedule import Schedule

@@ -1,4 +1,6 @@
-from bench.errors import LONGEST, SHOWN, BenchError, StoreError, UnknownName, told
+import pytest
+
+from bench.errors import LONGEST, LONGEST_REASON, SHOWN, BenchError, DataError, StoreError, UnknownName, retold, told
 
 
 def test_no_near_name_lists_as_many_as_fit_into_a_line() -> None:
@@ -24,3 +26,23 @@ def test_an_error_is_told_on_one_line_ours_by_its_text_any_other_after_its_class
     assert told(SystemExit(3)) == "SystemExit: 3"
     assert told(AssertionError()) == "AssertionError"
     assert told(RuntimeError("\n  \n CUDA error\nat x")) == "RuntimeError: CUDA error"
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(28, "No space left on device", "/a/b"), "No space left on device"),
+        (OSError("16 requested and\n 8 written."), "16 requested and 8 written"),
+        (ValueError("x" * 1000), "x" * LONGEST_REASON),
+        (ValueError(), "ValueError"),
+    ],
+)
+def test_errors_of_others_are_retold_in_one_line_and_ours_pass(error: Exception, reason: str) -> None:
+    with pytest.raises(DataError) as caught, retold(DataError, "{x} is bad ({why}); mend it", OSError, ValueError):
+        raise error
+    assert str(caught.value) == f"{{x}} is bad ({reason}); mend it"
+    assert caught.value.__cause__ is error
+    with pytest.raises(StoreError, match="ours"), retold(DataError, "", Exception):
+        raise StoreError("ours")
+    with pytest.raises(KeyError), retold(DataError, "", OSError):
+        raise KeyError("not asked for")

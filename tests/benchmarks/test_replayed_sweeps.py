@@ -6,7 +6,8 @@ import pytest
 
 from bench.cards.recipes import Recipe
 from bench.errors import BenchError
-from bench.kinds.cells import Addition, Finetune
+from bench.kinds.addition import Addition
+from bench.kinds.expert import Finetune
 from bench.store import results
 from bench.store.records import Record
 from bench.store.store import Store

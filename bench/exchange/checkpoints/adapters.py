@@ -33,9 +33,10 @@ import torch
 from packaging.version import InvalidVersion, Version
 from torch import Tensor
 
-from bench.errors import DataError
+from bench.errors import DataError, retold
 from bench.exchange.checkpoints import names
 from bench.exchange.checkpoints.names import Params
+from bench.ground import toml_json
 
 Pairs = dict[str, tuple[Tensor, Tensor]]
 """Name of a matrix -> (B, A), float32, with update = B A: the scale is inside B."""
@@ -97,30 +98,27 @@ def read(tensors: Params, path: Path, *, alpha: float | None = None, out_proj: i
 
 def updates(pairs: Pairs, shapes: Mapping[str, tuple[int, ...]], where: str) -> Params:
     """The dense updates B A; DataError where one does not fit the matrix of this name."""
-    found: Params = {}
+    dense: Params = {}
     for name, (b, a) in pairs.items():
         if name not in shapes:
             raise DataError(f"{where} adapts {name}, which this backbone does not have: another architecture")
         size = (b.shape[0], a.shape[1])
         if size != shapes[name]:
             raise DataError(f"{where} has another architecture: {name} is {size} instead of {shapes[name]}")
-        found[name] = b @ a
-    return found
+        dense[name] = b @ a
+    return dense
 
 
 def _config(path: Path) -> dict[str, Any]:
     file = path.with_name(CONFIG)
-    try:
+    with retold(DataError, f"{path.name} is an adapter: put its {CONFIG} beside it ({{why}})", OSError):
         if file.stat().st_size > CONFIG_LIMIT:
             raise DataError(f"{file} is larger than any configuration of an adapter; refused")
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path.name} is an adapter: put its {CONFIG} beside it ({error.strerror})") from error
-    except ValueError as error:
-        raise DataError(f"{file} is not valid JSON ({error}); fetch it again") from error
-    number = config.get("lora_alpha") if isinstance(config, dict) else None
-    if not isinstance(number, int | float) or config.get("peft_type") != "LORA":
-        kind = config.get("peft_type") if isinstance(config, dict) else None
+        data = file.read_bytes()
+    with retold(DataError, f"{file} is not valid JSON ({{why}}); fetch it again", ValueError):
+        config = toml_json.parse_object(data)
+    if not isinstance(config.get("lora_alpha"), int | float) or config.get("peft_type") != "LORA":
+        kind = config.get("peft_type")
         raise DataError(f"{file}: bench reads adapters of the type LORA with a lora_alpha, not {kind!r}")
     used = [name for name in CHANGES if config.get(name)]
     used += ["bias"] if config.get("bias", "none") != "none" else []
@@ -133,7 +131,7 @@ def _config(path: Path) -> dict[str, Any]:
             f"{file}: init_lora_weights = {start!r} moves the pretrained weights; convert the adapter with PEFT's "
             "path_initial_model_for_weight_conversion first"
         )
-    return dict(config)
+    return config
 
 
 def _peft(tensors: Params, config: Mapping[str, Any], where: str, out_proj: int | None) -> Adapter:
@@ -149,8 +147,8 @@ def _peft(tensors: Params, config: Mapping[str, Any], where: str, out_proj: int 
     if text and not all(m == "visual_projection" for m in text):
         raise DataError(f"{where} adapts the text tower ({min(text)}), whose heads bench keeps frozen; refused")
     times, notes = _times(modules, config, where, out_proj)
-    found: Pairs = {}
-    fused: dict[str, dict[str, tuple[Tensor, Tensor]]] = {}
+    pairs: Pairs = {}
+    fused: dict[str, Pairs] = {}
     for module, pair in modules.items():
         if set(pair) != {"A", "B"}:
             raise DataError(f"{where}: {module} has lora_{min(pair)} alone; the file is incomplete")
@@ -161,23 +159,22 @@ def _peft(tensors: Params, config: Mapping[str, Any], where: str, out_proj: int 
         plain = re.sub(r"^(model\.)?(visual|vision_model)\.", "", module)
         ours, layer = OPEN_CLIP.fullmatch(plain), LAYER.fullmatch(plain)
         if ours and not ours[2]:
-            found[f"{ours[1]}.in_proj_weight" if ours[1].endswith("attn") else f"{ours[1]}.weight"] = b, a
+            pairs[f"{ours[1]}.in_proj_weight" if ours[1].endswith("attn") else f"{ours[1]}.weight"] = b, a
         elif ours and ours[1].endswith("attn") and ours[2] == ".base_layer.out_proj":
-            found[f"{ours[1]}.out_proj.weight"] = b * times, a
+            pairs[f"{ours[1]}.out_proj.weight"] = b * times, a
         elif ours and ours[2] == ".out_proj":
             raise DataError(f"{where}: PEFT never applies a pair on {module} alone, so it was not trained; refused")
         elif layer and layer[3] in names.QKV:
             fused.setdefault(f"transformer.resblocks.{layer[1]}.attn.in_proj_weight", {})[layer[3]] = b, a
         elif layer and layer[3] in OTHERS:
-            found[f"transformer.resblocks.{layer[1]}.{OTHERS[layer[3]]}.weight"] = b, a
+            pairs[f"transformer.resblocks.{layer[1]}.{OTHERS[layer[3]]}.weight"] = b, a
         elif plain == "visual_projection":
-            found["proj"] = a.T.contiguous(), b.T.contiguous()
+            pairs["proj"] = a.T.contiguous(), b.T.contiguous()
         else:
             raise DataError(f"{where} adapts {module}, which is no matrix of a CLIP image tower; refused")
-    for name, parts in fused.items():
-        found[name] = _fused(parts)
+    pairs |= {name: _fused(parts) for name, parts in fused.items()}
     scale = json.dumps({k: config.get(k) for k in ("lora_alpha", "alpha_pattern", "use_rslora")} | {"out_proj": times})
-    return Adapter(found, None, "peft", scale, notes)
+    return Adapter(pairs, None, "peft", scale, notes)
 
 
 def _times(
@@ -216,17 +213,12 @@ def _scale(module: str, rank: int, config: Mapping[str, Any], where: str) -> flo
     return float(of("alpha_pattern", config["lora_alpha"])) / (math.sqrt(rank) if config.get("use_rslora") else rank)
 
 
-def _fused(parts: Mapping[str, tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+def _fused(parts: Pairs) -> tuple[Tensor, Tensor]:
     """One pair for q, k and v together, exactly: the A's below each other, the B's in their own rows and columns."""
     width = len(next(iter(parts.values()))[0])
     a = torch.cat([parts[p][1] for p in names.QKV if p in parts])
-    b, column = a.new_zeros(3 * width, len(a)), 0
-    for row, part in enumerate(names.QKV):
-        if part in parts:
-            own = parts[part][0]
-            b[row * width : (row + 1) * width, column : column + own.shape[1]] = own
-            column += own.shape[1]
-    return b, a
+    own = [parts[p][0] if p in parts else a.new_zeros(width, 0) for p in names.QKV]
+    return torch.block_diag(*own), a
 
 
 def _authors(tensors: Params, where: str, alpha: float | None) -> Adapter:

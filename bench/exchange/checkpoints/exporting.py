@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from bench.cards.suites import CLIP_MEAN, CLIP_STD
-from bench.errors import DataError
+from bench.errors import DataError, retold
 from bench.exchange.checkpoints import names
 from bench.exchange.checkpoints.importing import file_hash
 from bench.ground import atomic
@@ -43,10 +44,13 @@ def export_open_clip(
     """
     tensors = {f"visual.{name}": tensor for name, tensor in params.items()}
     tensors |= {name: tensor for name, tensor in (rest or {}).items() if not name.startswith("visual.")}
-    _save(tensors, out)
+    with _writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with atomic.whole(out) as part:
+            _save_file(tensors, part)
     digest = file_hash(out)
     if about is not None:
-        _write(out.with_name(out.name + ".md"), model_card(about, {out.name: digest}))
+        write_whole(out.with_name(out.name + ".md"), model_card(about, {out.name: digest}).encode())
     return digest
 
 
@@ -76,20 +80,19 @@ def export_hf(
         raise DataError(f"width {shape.width} is not a multiple of 64: say how many attention heads the tower has")
     if out.exists():
         raise DataError(f"{out} exists; name a folder that does not")
+    config = _config(shape, heads or shape.width // 64, quick_gelu)
+    preprocessor = _preprocessor(shape.image_size, mean, std)
     part = atomic.hidden(out)
     try:
-        part.mkdir(parents=True)
-        _save(names.to_hf(params, shape.layers), part / "model.safetensors")
-        digest = file_hash(part / "model.safetensors")
-        config = _config(shape, heads or shape.width // 64, quick_gelu)
-        _write(part / "config.json", json.dumps(config, indent=2, sort_keys=True) + "\n")
-        preprocessing = json.dumps(_preprocessor(shape.image_size, mean, std), indent=2, sort_keys=True)
-        _write(part / "preprocessor_config.json", preprocessing + "\n")
-        if about is not None:
-            _write(part / "README.md", model_card(about, {"model.safetensors": digest}))
-        part.rename(out)
-    except (OSError, DataError) as error:
-        raise _unwritable(out, error.__cause__ or error) from error
+        with _writing(out):
+            part.mkdir(parents=True)
+            _save_file(names.to_hf(params, shape.layers), part / "model.safetensors")
+            digest = file_hash(part / "model.safetensors")
+            for name, content in (("config.json", config), ("preprocessor_config.json", preprocessor)):
+                (part / name).write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+            if about is not None:
+                (part / "README.md").write_text(model_card(about, {"model.safetensors": digest}), encoding="utf-8")
+            part.rename(out)
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return digest
@@ -159,28 +162,15 @@ def _cell(text: str) -> str:
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file that appears whole or not at all; DataError when it cannot be written."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic.whole(path) as part:
-            part.write_bytes(data)
-    except OSError as error:
-        raise _unwritable(path, error) from error
+    with _writing(path):
+        atomic.write(path, data)
 
 
-def _save(tensors: Mapping[str, Tensor], out: Path) -> None:
+def _writing(path: Path) -> AbstractContextManager[None]:
+    text = f"cannot write {path}: {{why}}; free space or name another place"
+    return retold(DataError, text, OSError, SafetensorError)
+
+
+def _save_file(tensors: Mapping[str, Tensor], path: Path) -> None:
     ready = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with atomic.whole(out) as part:
-            safetensors.torch.save_file(ready, part, {"format": "pt"})
-    except (OSError, SafetensorError) as error:
-        raise _unwritable(out, error) from error
-
-
-def _write(path: Path, text: str) -> None:
-    write_whole(path, text.encode())
-
-
-def _unwritable(path: Path, error: BaseException) -> DataError:
-    reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:120]
-    return DataError(f"cannot write {path}: {reason}; free space or name another place")
+    safetensors.torch.save_file(ready, path, {"format": "pt"})

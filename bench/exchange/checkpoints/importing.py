@@ -12,7 +12,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-from bench.errors import DataError, UnknownName
+from bench.errors import DataError, UnknownName, retold
 from bench.exchange.checkpoints import adapters, names, pickles
 from bench.exchange.checkpoints.adapters import Pairs
 from bench.exchange.checkpoints.names import Params
@@ -91,12 +91,9 @@ def import_expert(
     digest = file_hash(path)
     if sha256 and sha256 != digest:
         raise DataError(f"{path.name} has the sha256 {digest[:16]}..., not {sha256[:16]}...: damaged or another file")
-    if path.suffix == ".safetensors":
-        tensors, texts = read_safetensors(path), {}
-    else:
-        found = pickles.load(path)
-        tensors = {n: t for n, t in found.items() if isinstance(t, Tensor)}
-        texts = {n: t for n, t in found.items() if isinstance(t, str)}
+    leaves: Mapping[str, Any] = read_safetensors(path) if path.suffix == ".safetensors" else pickles.load(path)
+    tensors = {n: t for n, t in leaves.items() if isinstance(t, Tensor)}
+    texts = {n: t for n, t in leaves.items() if isinstance(t, str)}
     if adapters.holds_pairs(tensors):
         return _adapter(adapters.read(tensors, path, alpha=alpha, out_proj=out_proj), path, family, digest)
     if alpha is not None or out_proj is not None:
@@ -107,14 +104,14 @@ def import_expert(
     return Imported(_float(params), base and _float(base), kind, family, path.name, digest, (*notes, *FAMILIES[family]))
 
 
-def _adapter(found: adapters.Adapter, path: Path, family: str | None, digest: str) -> Imported:
-    halves = {f"{n} ({half})": t for n, pair in found.pairs.items() for half, t in zip("BA", pair, strict=True)}
+def _adapter(adapter: adapters.Adapter, path: Path, family: str | None, digest: str) -> Imported:
+    halves = {f"{n} ({half})": t for n, pair in adapter.pairs.items() for half, t in zip("BA", pair, strict=True)}
     _finite(halves, path.name)
-    family = family or ("peft" if found.format == "peft" else "orthoreg")
-    identity = hashlib.sha256(f"{digest} {found.scale}".encode()).hexdigest()
-    notes = (*found.notes, f"sha256 of the file: {digest}", *FAMILIES[family])
-    base = found.base and _float(found.base)
-    return Imported({}, base, found.format, family, path.name, identity, notes, found.pairs)
+    family = family or ("peft" if adapter.format == "peft" else "orthoreg")
+    identity = hashlib.sha256(f"{digest} {adapter.scale}".encode()).hexdigest()
+    notes = (*adapter.notes, f"sha256 of the file: {digest}", *FAMILIES[family])
+    base = adapter.base and _float(adapter.base)
+    return Imported({}, base, adapter.format, family, path.name, identity, notes, adapter.pairs)
 
 
 def task_vector(expert: Imported, pretrained: Mapping[str, Tensor]) -> Params:
@@ -147,25 +144,22 @@ def _same_start(expert: Imported, pretrained: Mapping[str, Tensor], wanted: Iter
 
 def file_hash(path: Path) -> str:
     """sha256 of a file; `DataError` when it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise DataError(f"cannot read {path}: {error.strerror}") from error
+    with retold(DataError, f"cannot read {path}: {{why}}", OSError), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_safetensors(path: Path) -> Params:
     """All tensors of a safetensors file; sizes and overlaps are checked by the library, names and counts here."""
-    try:
-        with safe_open(path, framework="pt") as file:
-            keys = list(file.keys())
-            strange = [key for key in keys if not TENSOR_NAME.fullmatch(key)]
-            if strange or len(keys) > TENSOR_LIMIT:
-                raise DataError(f"{path.name} has {len(keys):,} tensors, {len(strange)} with impossible names; refused")
-            return {key: file.get_tensor(key) for key in keys}
-    except (SafetensorError, OSError, ValueError, RuntimeError, MemoryError) as error:
-        reason = " ".join(str(error).split())[:120]
-        raise DataError(f"{path.name} is not a valid safetensors file ({reason})") from error
+    damage = SafetensorError, OSError, ValueError, RuntimeError, MemoryError
+    with (
+        retold(DataError, f"{path.name} is not a valid safetensors file ({{why}})", *damage),
+        safe_open(path, framework="pt") as file,
+    ):
+        keys = list(file.keys())
+        strange = [key for key in keys if not TENSOR_NAME.fullmatch(key)]
+        if strange or len(keys) > TENSOR_LIMIT:
+            raise DataError(f"{path.name} has {len(keys):,} tensors, {len(strange)} with impossible names; refused")
+        return {key: file.get_tensor(key) for key in keys}
 
 
 def _recognise(
@@ -196,8 +190,8 @@ def _recognise(
                 return params, None, kind, ()
             text = (*names.TEXT_FIRST[1:], *names.TEXT_LAST)
             return {n: t for n, t in params.items() if n not in text}, None, kind, ()
-    shown = json.dumps(sorted(tensors)[:3])
-    raise DataError(f"{where} holds no image tower that bench knows: its names begin with {shown}")
+    first = json.dumps(sorted(tensors)[:3])
+    raise DataError(f"{where} holds no image tower that bench knows: its names begin with {first}")
 
 
 def _family(kind: str, params: Params) -> str:

@@ -18,13 +18,13 @@ Shapes, for width W, patch P, tokens N + 1, embedding E, MLP width M (q, k, v ro
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from bench.errors import DataError
+from bench.errors import DataError, retold
 
 Params = dict[str, Tensor]
 VISION = "vision_model."
@@ -67,31 +67,24 @@ class Shape:
 def expected(shape: Shape) -> dict[str, tuple[int, ...]]:
     """Names and shapes of all parameters, in the order of open_clip's `visual.named_parameters()`."""
     w, m = shape.width, shape.mlp
-    found: dict[str, tuple[int, ...]] = {
+    shapes: dict[str, tuple[int, ...]] = {
         "class_embedding": (w,),
         "positional_embedding": (shape.tokens, w),
         "proj": (w, shape.embed),
         "conv1.weight": (w, 3, shape.patch, shape.patch),
-        "ln_pre.weight": (w,),
-        "ln_pre.bias": (w,),
     }
-    for layer in range(shape.layers):
-        at = f"transformer.resblocks.{layer}."
-        found |= {
-            f"{at}ln_1.weight": (w,),
-            f"{at}ln_1.bias": (w,),
-            f"{at}attn.in_proj_weight": (3 * w, w),
-            f"{at}attn.in_proj_bias": (3 * w,),
-            f"{at}attn.out_proj.weight": (w, w),
-            f"{at}attn.out_proj.bias": (w,),
-            f"{at}ln_2.weight": (w,),
-            f"{at}ln_2.bias": (w,),
-            f"{at}mlp.c_fc.weight": (m, w),
-            f"{at}mlp.c_fc.bias": (m,),
-            f"{at}mlp.c_proj.weight": (w, m),
-            f"{at}mlp.c_proj.bias": (w,),
-        }
-    return found | {"ln_post.weight": (w,), "ln_post.bias": (w,)}
+    block = {
+        "ln_1.": (w,),
+        "attn.in_proj_": (3 * w, w),
+        "attn.out_proj.": (w, w),
+        "ln_2.": (w,),
+        "mlp.c_fc.": (m, w),
+        "mlp.c_proj.": (w, m),
+    }
+    blocks = {f"transformer.resblocks.{i}.{name}": size for i in range(shape.layers) for name, size in block.items()}
+    for name, size in {"ln_pre.": (w,), **blocks, "ln_post.": (w,)}.items():
+        shapes |= {f"{name}weight": size, f"{name}bias": size[:1]}
+    return shapes
 
 
 def shape_of(params: Mapping[str, Tensor], where: str) -> Shape:
@@ -100,27 +93,29 @@ def shape_of(params: Mapping[str, Tensor], where: str) -> Shape:
     Raises:
         DataError: a name is missing, unknown, or has another shape than its neighbours say.
     """
-    try:
+    text = f"{where} is not a CLIP vision transformer: {{why}} is missing or has no such axis"
+    with retold(DataError, text, KeyError, IndexError):
         width = params["class_embedding"].shape[0]
-        layers = 1 + max(
-            (int(n.split(".")[2]) for n in params if re.match(r"transformer\.resblocks\.\d+\.", n)), default=-1
-        )
+        layers = _layers(r"transformer\.resblocks\.(\d+)\.", params)
         tokens, patch = params["positional_embedding"].shape[0], params["conv1.weight"].shape[-1]
         mlp = params["transformer.resblocks.0.mlp.c_fc.bias"].shape[0]
         embed = params["proj"].shape[-1] if "proj" in params else 0
-    except (KeyError, IndexError) as error:
-        raise DataError(f"{where} is not a CLIP vision transformer: {error} is missing or has no such axis") from error
     shape = Shape(width, layers, patch, tokens, embed, mlp)
     wanted = {name: size for name, size in expected(shape).items() if name in params or name != "proj"}
     compare({n: tuple(p.shape) for n, p in params.items()}, wanted, where)
     return shape
 
 
-def compare(found: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]], where: str) -> None:
+def _layers(pattern: str, names: Iterable[str]) -> int:
+    """How many layers names speak of; the pattern's group is the number of a layer, from 0."""
+    return 1 + max((int(match[1]) for name in names if (match := re.match(pattern, name))), default=-1)
+
+
+def compare(shapes: Mapping[str, tuple[int, ...]], wanted: Mapping[str, tuple[int, ...]], where: str) -> None:
     """`DataError` naming the first difference in names or shapes."""
-    problems = [f"{n} is missing" for n in wanted if n not in found]
-    problems += [f"{n} is unknown" for n in found if n not in wanted]
-    problems += [f"{n} is {found[n]} instead of {wanted[n]}" for n in wanted if n in found and found[n] != wanted[n]]
+    problems = [f"{n} is missing" for n in wanted if n not in shapes]
+    problems += [f"{n} is unknown" for n in shapes if n not in wanted]
+    problems += [f"{n} is {shapes[n]} instead of {wanted[n]}" for n in wanted if shapes.get(n, wanted[n]) != wanted[n]]
     if problems:
         raise DataError(f"{where} has another architecture: {len(problems)} difference(s), first {problems[0]}")
 
@@ -138,46 +133,47 @@ def _pairs(layers: int) -> Iterator[tuple[str, str]]:
                 yield f"transformer.resblocks.{layer}.{ours}.{kind}", f"{at}{theirs}.{kind}"
 
 
+def _fused(layers: int) -> Iterator[tuple[str, list[str]]]:
+    """(open_clip name, Hugging Face names of q, k and v) of everything that is one tensor here and three there."""
+    for layer in range(layers):
+        for kind in ("weight", "bias"):
+            parts = [f"{VISION}encoder.layers.{layer}.self_attn.{part}.{kind}" for part in QKV]
+            yield f"transformer.resblocks.{layer}.attn.in_proj_{kind}", parts
+
+
 def from_hf(tensors: Mapping[str, Tensor], where: str) -> Params:
     """open_clip's names from Hugging Face's: q, k, v fused, the projection (when there) transposed; the rest dropped.
 
     The text tower and `position_ids` are dropped; any other unknown vision tensor is an error.
     """
-    pattern = re.compile(r"vision_model\.encoder\.layers\.(\d+)\.")
-    layers = 1 + max((int(m[1]) for m in map(pattern.match, tensors) if m), default=-1)
-    vision = {n for n in tensors if n.startswith(VISION) and not n.endswith("position_ids")}
-    found: Params = {}
-    try:
+    layers = _layers(r"vision_model\.encoder\.layers\.(\d+)\.", tensors)
+    unread = {n for n in tensors if n.startswith(VISION) and not n.endswith("position_ids")}
+    wrong = f"{where} is not a Hugging Face CLIP vision model"
+    params: Params = {}
+    with retold(DataError, f"{wrong}: {{why}} is missing or misshapen", KeyError, RuntimeError):
         for ours, theirs in _pairs(layers):
-            found[ours] = tensors[theirs]
-            vision.discard(theirs)
-        for layer in range(layers):
-            for kind in ("weight", "bias"):
-                names = [f"{VISION}encoder.layers.{layer}.self_attn.{part}.{kind}" for part in QKV]
-                found[f"transformer.resblocks.{layer}.attn.in_proj_{kind}"] = torch.cat([tensors[n] for n in names])
-                vision.difference_update(names)
-    except (KeyError, RuntimeError) as error:
-        raise DataError(f"{where} is not a Hugging Face CLIP vision model: {error} is missing or misshapen") from error
-    if vision:
-        raise DataError(f"{where} is not a Hugging Face CLIP vision model: {min(vision)} is unknown")
+            params[ours] = tensors[theirs]
+            unread.discard(theirs)
+        for ours, parts in _fused(layers):
+            params[ours] = torch.cat([tensors[name] for name in parts])
+            unread.difference_update(parts)
+    if unread:
+        raise DataError(f"{wrong}: {min(unread)} is unknown")
     if PROJECTION in tensors:
         if tensors[PROJECTION].ndim != 2:
-            raise DataError(f"{where} is not a Hugging Face CLIP vision model: {PROJECTION} is not a matrix")
-        found["proj"] = tensors[PROJECTION].T.contiguous()
-    return found
+            raise DataError(f"{wrong}: {PROJECTION} is not a matrix")
+        params["proj"] = tensors[PROJECTION].T.contiguous()
+    return params
 
 
 def to_hf(params: Mapping[str, Tensor], layers: int) -> Params:
     """Hugging Face's names from open_clip's; the inverse of `from_hf`."""
-    found = {theirs: params[ours].contiguous() for ours, theirs in _pairs(layers)}
-    for layer in range(layers):
-        for kind in ("weight", "bias"):
-            parts = params[f"transformer.resblocks.{layer}.attn.in_proj_{kind}"].chunk(3)
-            for name, part in zip(QKV, parts, strict=True):
-                found[f"{VISION}encoder.layers.{layer}.self_attn.{name}.{kind}"] = part.contiguous()
+    tensors = {theirs: params[ours].contiguous() for ours, theirs in _pairs(layers)}
+    for ours, parts in _fused(layers):
+        tensors |= {n: part.contiguous() for n, part in zip(parts, params[ours].chunk(3), strict=True)}
     if "proj" in params:
-        found[PROJECTION] = params["proj"].T.contiguous()
-    return found
+        tensors[PROJECTION] = params["proj"].T.contiguous()
+    return tensors
 
 
 def from_numbers(tensors: Mapping[int, Tensor], where: str) -> Params:
@@ -192,6 +188,6 @@ def from_numbers(tensors: Mapping[int, Tensor], where: str) -> Params:
     if len(ordered) != len(tensors) or left or layers < 1:
         raise DataError(f"{where} has {len(tensors)} numbered parameters, which is not a linearised CLIP image encoder")
     names = list(expected(Shape(1, layers, 1, 2, 1, 1)))
-    found = dict(zip(names, visual, strict=True))
-    shape_of(found, where)
-    return found
+    params = dict(zip(names, visual, strict=True))
+    shape_of(params, where)
+    return params

@@ -23,7 +23,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.errors import DataError
+from bench.errors import DataError, retold
 
 MODULES = ("torch.nn.modules.", "torchvision.transforms.", "open_clip.", "src.")
 PICKLE_LIMIT = 16 * 2**20
@@ -52,40 +52,32 @@ def load(path: Path) -> dict[str, Any]:
             larger than the bytes that hold them, or no tensor at all.
     """
     scan(path)
-    try:
+    # torch's restricted unpickler raises UnpicklingError, RuntimeError, ValueError, KeyError
+    with retold(DataError, str(_refused(path, "{why}")), Exception):
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
         foreign = [name for name in names if not name.startswith(MODULES)]
         if foreign:
             raise _refused(path, f"it names {foreign[0]!r}")
         with torch.serialization.safe_globals([(Inert, name) for name in names]):
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except DataError:
-        raise
-    except (
-        Exception
-    ) as error:  # torch's restricted unpickler raises UnpicklingError, RuntimeError, ValueError, KeyError
-        raise _refused(path, " ".join(str(error).split())[:120]) from error
-    found: dict[str, Any] = {}
-    for name, value in _walk(path, content):
-        if isinstance(value, Tensor):
-            _sound(path, name, value)
-        found[name] = value
-    if not any(isinstance(value, Tensor) for value in found.values()):
+    leaves = dict(_walk(path, content))
+    tensors = {name: value for name, value in leaves.items() if isinstance(value, Tensor)}
+    for name, tensor in tensors.items():
+        _sound(path, name, tensor)
+    if not tensors:
         raise _refused(path, "it holds no tensors")
-    return found
+    return leaves
 
 
 def scan(path: Path) -> None:
     """Static checks of the archive and its pickle; `DataError` when the file is not one that `torch.save` writes."""
     if not zipfile.is_zipfile(path):
         raise _refused(path, "it is not a zip archive (a legacy pickle, a damaged file, or something else)")
-    try:
+    damage = zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError, RuntimeError
+    with retold(DataError, str(_refused(path, "its archive is damaged ({why})")), *damage):
         with zipfile.ZipFile(path) as archive:
-            pickle = _pickle(path, archive.infolist())
-            data = archive.read(pickle)
+            data = archive.read(_pickle(path, archive.infolist()))
         globals_ = list(_globals(path, data))
-    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, EOFError, RuntimeError) as error:
-        raise _refused(path, f"its archive is damaged ({' '.join(str(error).split())[:80]})") from error
     if len(globals_) > NAME_LIMIT:
         raise _refused(path, f"it names {len(globals_):,} classes and functions")
 
@@ -139,12 +131,9 @@ def _walk(path: Path, root: Any) -> Iterator[tuple[str, Any]]:
 
 def _children(value: Any) -> dict[str, Any]:
     if isinstance(value, Inert):
-        found: dict[str, Any] = {}
-        for part in ("_parameters", "_buffers", "_modules"):
-            table = value.__dict__.get(part)
-            if isinstance(table, Mapping):
-                found |= {str(key): child for key, child in table.items() if isinstance(child, Tensor | Inert)}
-        return found
+        tables = [value.__dict__.get(part) for part in ("_parameters", "_buffers", "_modules")]
+        children = [item for table in tables if isinstance(table, Mapping) for item in table.items()]
+        return {str(key): child for key, child in children if isinstance(child, Tensor | Inert)}
     if isinstance(value, Mapping):
         return {str(key): child for key, child in value.items()}
     return {}

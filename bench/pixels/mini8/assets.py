@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from bench.errors import DataError
+from bench.errors import DataError, retold
 
 FOLDER = Path(__file__).parents[2] / "assets"
 WEIGHTS = FOLDER / "mini.safetensors"
@@ -43,11 +43,9 @@ def load_mini(path: Path = WEIGHTS) -> dict[str, Tensor]:
 
 def read_mini(path: Path = WEIGHTS) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """Tensors and header as stored."""
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, json.loads((file.metadata() or {})["mini"])  # noqa: SIM118
-    except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as error:
-        raise DataError(f"{path.name} cannot be read ({error}); {REPAIR}") from error
+    text = f"{path.name} cannot be read ({{why}}); {REPAIR}"
+    with retold(DataError, text, OSError, SafetensorError, KeyError, ValueError), safe_open(path, "pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, json.loads((file.metadata() or {})["mini"])  # noqa: SIM118
 
 
 def save_mini(state: dict[str, Tensor], rows: Tensor, header: dict[str, Any], path: Path = WEIGHTS) -> None:

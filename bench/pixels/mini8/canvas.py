@@ -24,10 +24,13 @@ PIXELS = 32
 
 Colour = tuple[int, int, int]
 Point = tuple[float, float]
-# "suite" is what the tasks are made of, "broad" what the backbone is pre-trained on, "near" has the suite's layout
-# and the broad style's fonts: nothing is pre-trained on the suite's own letter shapes.
 Style = Literal["suite", "near", "broad"]
+"""Of the tasks (`suite`), of what the backbone is pre-trained on (`broad`), or the suite's layout with the fonts of
+`broad` (`near`): nothing is pre-trained on the suite's own letter shapes."""
 Draw = Callable[[Random, int, Style], Image.Image]
+"""`draw(rng, label, style)` of a family: an RGB canvas of 64 x 64 with one picture of the class `label` (its place in
+the card's `classes`). Everything else about the picture is taken from `rng`, in one order, so equal seeds give equal
+pictures; `style` says whose pictures these are."""
 
 SUITE_FONTS = (
     "STIXGeneral.ttf",

@@ -6,7 +6,7 @@ happens steers what the backbone knows: synonyms make image features that separa
 the words that the zero-shot heads use.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from random import Random
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from bench.cards import datasets
 from bench.pixels.mini8 import CLASSES, draw_rows
+from bench.pixels.mini8.canvas import Style
 
 FRAMES = ("a photo of {}.", "a picture of {}.", "an image of {}.", "{}.", "this is {}.", "there is {} here.")
 # For each family: how a named thing is put, what it is called in general, and other words in label order.
@@ -86,11 +87,10 @@ def draw_corpus(rows: int, near: float, seed: int, weights: Mapping[str, float])
     total = sum(weights.values())
     for index, task in enumerate(CLASSES):
         share = round(rows * weights.get(task, 0.0) / total)
-        for style, count in (("near", round(share * near)), ("broad", share - round(share * near))):
+        counts: dict[Style, int] = {"near": round(share * near), "broad": share - round(share * near)}
+        for style, count in counts.items():
             labels = np.arange(count) % CLASSES[task]
-            pixels.append(
-                draw_rows(task, f"pretrain/{seed}/{task}/{style}", labels, "near" if style == "near" else "broad")
-            )
+            pixels.append(draw_rows(task, f"pretrain/{seed}/{task}/{style}", labels, style))
             label.append(labels)
             family.append(np.full(count, index))
     images = np.concatenate(pixels)
@@ -115,7 +115,7 @@ class Captions:
         """One caption of one picture."""
         task = _TASKS[family]
         if rng.random() < self.naming[task]:
-            what = NAMED[task].format(_names(task)[label])
+            what = NAMED[task].format(datasets.load(task).classes[label])
         elif task in _WORDS and rng.random() < self.synonym:
             what = _WORDS[task][label]
             if rng.random() < 0.3:
@@ -130,7 +130,3 @@ class Captions:
 _TASKS = tuple(CLASSES)
 _TONES = tuple(COLOURS)
 _WORDS = {task: [word.replace("_", " ") for word in words.split()] for task, words in SYNONYMS.items()}
-
-
-def _names(task: str) -> Sequence[str]:
-    return datasets.load(task).classes

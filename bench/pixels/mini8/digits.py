@@ -3,7 +3,6 @@
 For pre-training there are no real digits: strokes through hand-set points, shaken, are scanned at 8 x 8 likewise.
 """
 
-import gzip
 from itertools import pairwise
 from random import Random
 
@@ -28,16 +27,10 @@ STROKES = (
 )
 
 
-def _table() -> np.ndarray:
-    """The set as stored by scikit-learn: [1797, 65], 64 grey values 0..16 and the label."""
-    path = package_folder("sklearn") / "datasets" / "data" / "digits.csv.gz"
-    with gzip.open(path, "rt") as file:
-        return np.loadtxt(file, delimiter=",", dtype=np.int64)
-
-
 def real(split: str) -> tuple[np.ndarray, np.ndarray]:
     """Images uint8 [n, 3, 32, 32] and labels int64 [n] of one split, classes interleaved."""
-    table = _table()
+    path = package_folder("sklearn") / "datasets" / "data" / "digits.csv.gz"
+    table = np.loadtxt(path, delimiter=",", dtype=np.int64)  # [1797, 65]: 64 grey values 0..16 and the label
     labels = table[:, -1]
     order = np.random.default_rng(8).permutation(len(table))
     rank = np.empty(len(table))  # position inside its class, as a share, so that any cut is stratified
@@ -48,12 +41,8 @@ def real(split: str) -> tuple[np.ndarray, np.ndarray]:
     start = {"train": 0, "validation": SHARES["train"], "test": SHARES["train"] + SHARES["validation"]}[split]
     rows = order[start : start + SHARES[split]]
     grey = (table[rows, :64].reshape(-1, 8, 8) * 255 // 16).astype(np.uint8)
-    return np.stack([_enlarge(Image.fromarray(g)) for g in grey]), labels[rows]
-
-
-def _enlarge(small: Image.Image) -> np.ndarray:
-    large = np.asarray(small.resize((PIXELS, PIXELS), Image.Resampling.BICUBIC))
-    return np.repeat(large[None], 3, axis=0)
+    large = [Image.fromarray(small).resize((PIXELS, PIXELS), Image.Resampling.BICUBIC) for small in grey]
+    return np.stack([[image] * 3 for image in large]), labels[rows]
 
 
 def draw(rng: Random, label: int, style: Style) -> Image.Image:
@@ -66,15 +55,11 @@ def draw(rng: Random, label: int, style: Style) -> Image.Image:
         pen = ImageDraw.Draw(image)
         width = rng.randrange(7, 12)
         for stroke in STROKES[label]:
-            points = [(x * 0.64 + rng.gauss(0, 2.2), y * 0.64 + rng.gauss(0, 2.2)) for x, y in _pairs(stroke)]
-            curve = _smooth(points)
-            pen.line(curve, fill=(255, 255, 255), width=width, joint="curve")
+            flat = zip(stroke[::2], stroke[1::2], strict=True)
+            points = [(x * 0.64 + rng.gauss(0, 2.2), y * 0.64 + rng.gauss(0, 2.2)) for x, y in flat]
+            pen.line(_smooth(points), fill=(255, 255, 255), width=width, joint="curve")
     image = affine(rng, image, 0.15, 0.3, (0.9, 1.15))
     return image.resize((8, 8), Image.Resampling.BOX).resize((CANVAS, CANVAS), Image.Resampling.BICUBIC)
-
-
-def _pairs(flat: tuple[int, ...]) -> list[tuple[int, int]]:
-    return list(zip(flat[::2], flat[1::2], strict=True))
 
 
 def _smooth(points: list[tuple[float, float]]) -> list[tuple[float, float]]:

@@ -49,13 +49,8 @@ def _brushland(rng: Random, style: Style) -> Image.Image:
     image = cloud(rng, soil, 8)
     pen = ImageDraw.Draw(image)
     for _ in range(rng.randrange(12, 28)):
-        disc(
-            pen,
-            rng.uniform(0, 64),
-            rng.uniform(0, 64),
-            rng.uniform(1, 3),
-            tint(rng, (0.2, 0.35), (0.3, 0.6), (0.2, 0.4)),
-        )
+        x, y, radius = rng.uniform(0, 64), rng.uniform(0, 64), rng.uniform(1, 3)
+        disc(pen, x, y, radius, tint(rng, (0.2, 0.35), (0.3, 0.6), (0.2, 0.4)))
     return image
 
 
@@ -67,12 +62,9 @@ def _highway(rng: Random, style: Style) -> Image.Image:
     ends = [(x - 60 * dx, y - 60 * dy), (x + 60 * dx, y + 60 * dy)]
     width = rng.randrange(9, 16)
     pen.line(ends, fill=tint(rng, (0, 1), (0, 0.1), (0.35, 0.6)), width=width)
-    for i in range(-6, 7):
-        pen.line(
-            [(x + 9 * i * dx, y + 9 * i * dy), (x + (9 * i + 5) * dx, y + (9 * i + 5) * dy)],
-            fill=(235, 235, 225),
-            width=2,
-        )
+    for start in range(-54, 63, 9):
+        dash = [(x + t * dx, y + t * dy) for t in (start, start + 5)]
+        pen.line(dash, fill=(235, 235, 225), width=2)
     return image
 
 
@@ -158,4 +150,5 @@ KINDS = (_annual_crop, _forest, _brushland, _highway, _industry, _pasture, _orch
 
 
 def draw(rng: Random, label: int, style: Style) -> Image.Image:
+    """A patch of land from above; arguments as `canvas.Draw` has them."""
     return KINDS[label](rng, style)

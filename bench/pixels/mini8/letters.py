@@ -14,6 +14,7 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
 def draw(rng: Random, label: int, style: Style) -> Image.Image:
+    """One capital letter; arguments as `canvas.Draw` has them."""
     base = tint(rng, (0, 1), (0.1, 0.7), (0.06, 0.32))
     ink = tint(rng, (0, 1), (0.0, 0.3), (0.85, 1.0))
     if style == "broad":

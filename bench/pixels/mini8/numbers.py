@@ -13,6 +13,7 @@ NOISE = 14.0
 
 
 def draw(rng: Random, label: int, style: Style) -> Image.Image:
+    """A digit between others, on a wall; arguments as `canvas.Draw` has them."""
     wall = tint(rng, (0, 1), (0.1, 0.8), (0.12, 0.45))
     ink = tint(rng, (0, 1), (0.0, 0.4), (0.85, 1.0))
     if style == "broad" and rng.random() < 0.3:

@@ -19,7 +19,6 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -28,8 +27,9 @@ import torch
 from torch import Tensor, nn
 
 from bench.cards import datasets
+from bench.pixels.images import normalise
 from bench.pixels.mini8 import CLASSES, render
-from bench.pixels.mini8.assets import CONFIG, EMBEDDING, MEAN, STD, WEIGHTS, save_mini
+from bench.pixels.mini8.assets import CONFIG, EMBEDDING, MEAN, STD, save_mini
 from bench.pixels.mini8.corpus import Captions, Corpus, draw_corpus
 
 CHOSEN = dict(zip(CLASSES, (1.0, 1.8, 2.0, 1.5, 1.2, 0.6, 0.6, 1.4, 0.5), strict=True))
@@ -102,23 +102,18 @@ def encode_pooled(visual: Any, pixels: Tensor) -> Tensor:
 def normalised(pixels: np.ndarray) -> Tensor:
     """uint8 [n, 3, 32, 32] to float32 with the backbone's mean and deviation."""
     mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
-    return (torch.from_numpy(pixels).float() / 255.0 - mean) / std
+    return normalise(torch.from_numpy(pixels), mean, std)
 
 
-def shifted(pixels: np.ndarray, generator: np.random.Generator, reach: int = 2, groups: int = 4) -> np.ndarray:
-    """Pictures moved by up to `reach` pixels, edges repeated; each quarter of the batch by its own offset."""
+def shifted(pixels: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Pictures moved by up to two pixels, edges repeated; each quarter of the batch by its own offset."""
     side = pixels.shape[-1]
-    padded = np.pad(pixels, ((0, 0), (0, 0), (reach, reach), (reach, reach)), mode="edge")
+    padded = np.pad(pixels, ((0, 0), (0, 0), (2, 2), (2, 2)), mode="edge")
     parts = []
-    for part in np.array_split(padded, groups):
-        y, x = generator.integers(0, 2 * reach + 1, 2)
+    for part in np.array_split(padded, 4):
+        y, x = generator.integers(0, 5, 2)
         parts.append(part[:, :, y : y + side, x : x + side])
     return np.concatenate(parts)
-
-
-def part(corpus: Corpus, rows: np.ndarray) -> Corpus:
-    """Some pictures of a corpus."""
-    return Corpus(corpus.pixels[rows], corpus.family[rows], corpus.label[rows], corpus.colour[rows])
 
 
 def pair(corpus: Corpus, recipe: Recipe, stage: Stage, context_length: int, generator: np.random.Generator) -> Pairs:
@@ -226,11 +221,11 @@ def train_text(
     model.eval()
     with torch.no_grad():
         chunks = [corpus.pixels[i : i + 256] for i in range(0, len(corpus.label), 256)]
-        seen = torch.cat([encode_pooled(model.visual, normalised(chunk)) for chunk in chunks])
+        features = torch.cat([encode_pooled(model.visual, normalised(chunk)) for chunk in chunks])
     model.train()
     text = [p for p in model.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(text, lr=recipe.lr, weight_decay=recipe.weight_decay, betas=(0.9, 0.98))
-    contrast(model, pairs, lambda batch: seen[batch], optimiser, recipe, recipe.text.steps, report)
+    contrast(model, pairs, lambda batch: features[batch], optimiser, recipe, recipe.text.steps, report)
     state = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
     embedding = torch.zeros(config["text_cfg"]["vocab_size"], state[EMBEDDING].shape[1])
     embedding[pairs.ids] = state[EMBEDDING]
@@ -245,18 +240,18 @@ def train(
     # What is stored is half precision, so that is what the text tower is fitted to.
     visual = {name: tensor.half().float() for name, tensor in model.visual.state_dict().items()}
     few = np.random.default_rng(recipe.shuffle).permutation(len(corpus.label))[: recipe.text_pictures]
-    return train_text(recipe, config, visual, part(corpus, few), report)
+    chosen = Corpus(corpus.pixels[few], corpus.family[few], corpus.label[few], corpus.colour[few])
+    return train_text(recipe, config, visual, chosen, report)
 
 
 def prompts() -> list[str]:
     """Every prompt of every task, in the order of classes and templates."""
-    return [t.format(c) for task in CLASSES for c in datasets.load(task).classes for t in datasets.load(task).templates]
+    cards = map(datasets.load, CLASSES)
+    return [template.format(name) for card in cards for name in card.classes for template in card.templates]
 
 
-def zero_shot(
-    state: dict[str, Tensor], config: dict[str, Any], split: datasets.Split = "validation"
-) -> dict[str, float]:
-    """Zero-shot accuracy of each task on a split, in percent."""
+def zero_shot(state: dict[str, Tensor], config: dict[str, Any]) -> dict[str, float]:
+    """Zero-shot accuracy of each task on its validation split, in percent."""
     from open_clip.tokenizer import SimpleTokenizer
 
     model = build(config).eval()
@@ -268,16 +263,16 @@ def zero_shot(
             card = datasets.load(task)
             texts = tokenizer([t.format(c) for c in card.classes for t in card.templates])
             head = model.encode_text(texts, normalize=True).view(classes, len(card.templates), -1).mean(dim=1)
-            images, labels = render(task, split, card.splits[split].rows)
+            images, labels = render(task, "validation", card.splits["validation"].rows)
             features = encode_pooled(model.visual, normalised(images))
             guesses = (features @ nn.functional.normalize(head, dim=-1).T).argmax(dim=1)
             scores[task] = 100.0 * float((guesses.numpy() == labels).mean())
     return scores
 
 
-def main(recipe: Recipe | None = None, path: Path = WEIGHTS) -> None:
+def main() -> None:
     """Draw, train, score what is stored on validation, and write the weights with their header."""
-    recipe = recipe or Recipe()
+    recipe = Recipe()
     torch.set_num_threads(1)
     config = json.loads(CONFIG.read_text(encoding="utf-8"))
     begun = time.process_time()
@@ -294,7 +289,7 @@ def main(recipe: Recipe | None = None, path: Path = WEIGHTS) -> None:
         "zero_shot_validation": {task: round(score, 1) for task, score in scores.items()},
         "torch": torch.__version__,
     }
-    save_mini(state, rows, header, path)
+    save_mini(state, rows, header)
     print(json.dumps(header, indent=1))
 
 

@@ -35,16 +35,19 @@ def _ground(rng: Random, pen: ImageDraw.ImageDraw, horizon: float, fill: Colour,
     pen.polygon([(-2, 66), *edge, (68, 66)], fill=fill)
 
 
+def _peak(pen: ImageDraw.ImageDraw, x: float, top: float, half: float, foot: float, fill: Colour) -> None:
+    """A mountain or a fir, `half` as wide to either side."""
+    pen.polygon([(x - half, foot), (x, top), (x + half, foot)], fill=fill)
+
+
 def _beach(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
     horizon = rng.uniform(20, 30)
     _ground(rng, pen, horizon, tint(rng, (0.48, 0.6), (0.5, 0.9), (0.45, 0.8)), 0)
     shore = horizon + rng.uniform(8, 16)
     slope = rng.uniform(-10, 10)
-    pen.polygon(
-        [(-2, shore - slope), (66, shore + slope), (66, 66), (-2, 66)],
-        fill=tint(rng, (0.1, 0.14), (0.25, 0.5), (0.8, 1)),
-    )
-    pen.line([(-2, shore - slope), (66, shore + slope)], fill=(245, 245, 245), width=2)
+    edge = [(-2, shore - slope), (66, shore + slope)]
+    pen.polygon([*edge, (66, 66), (-2, 66)], fill=tint(rng, (0.1, 0.14), (0.25, 0.5), (0.8, 1)))
+    pen.line(edge, fill=(245, 245, 245), width=2)
 
 
 def _desert(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
@@ -57,13 +60,9 @@ def _mountain(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
     rock = tint(rng, (0.55, 0.7), (0.05, 0.3), (0.3, 0.6))
     for _ in range(rng.randrange(2, 4)):
         x, top, half = rng.uniform(8, 56), rng.uniform(8, 24), rng.uniform(20, 34)
-        foot = 56
-        pen.polygon([(x - half, foot), (x, top), (x + half, foot)], fill=shade(rock, rng.uniform(0.75, 1.15)))
+        _peak(pen, x, top, half, 56, shade(rock, rng.uniform(0.75, 1.15)))
         cap = rng.uniform(0.2, 0.35)
-        pen.polygon(
-            [(x - half * cap, top + (foot - top) * cap), (x, top), (x + half * cap, top + (foot - top) * cap)],
-            fill=(240, 242, 248),
-        )
+        _peak(pen, x, top, half * cap, top + (56 - top) * cap, (240, 242, 248))
     _ground(rng, pen, rng.uniform(48, 56), tint(rng, (0.2, 0.4), (0.2, 0.5), (0.25, 0.5)))
 
 
@@ -74,7 +73,7 @@ def _forest(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
         x, base, height = rng.uniform(-2, 66), rng.uniform(48, 64), rng.uniform(30, 48)
         green = shade(leaf, rng.uniform(0.6, 1.3))
         pen.rectangle((x - 1.5, base - 8, x + 1.5, base), fill=(70, 45, 25))
-        pen.polygon([(x - height / 4.5, base - 6), (x, base - height), (x + height / 4.5, base - 6)], fill=green)
+        _peak(pen, x, base - height, height / 4.5, base - 6, green)
 
 
 def _sea(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
@@ -91,9 +90,8 @@ def _meadow(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
     _ground(rng, pen, rng.uniform(24, 34), grass, 2)
     _ground(rng, pen, rng.uniform(42, 50), shade(grass, 0.85), 2)
     for _ in range(rng.randrange(10, 24)):
-        disc(
-            pen, rng.uniform(0, 64), rng.uniform(40, 63), rng.uniform(1, 2), tint(rng, (0.9, 1.18), (0.5, 1), (0.85, 1))
-        )
+        x, y, radius = rng.uniform(0, 64), rng.uniform(40, 63), rng.uniform(1, 2)
+        disc(pen, x, y, radius, tint(rng, (0.9, 1.18), (0.5, 1), (0.85, 1)))
 
 
 def _skyline(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
@@ -105,20 +103,16 @@ def _skyline(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
         pen.rectangle((x, top, x + width, 66), fill=wall)
         for wx in range(int(x) + 2, int(x + width) - 1, 4):
             for wy in range(int(top) + 3, 62, 6):
-                pen.rectangle(
-                    (wx, wy, wx + 1, wy + 2), fill=(250, 235, 150) if rng.random() < 0.5 else shade(wall, 0.6)
-                )
+                light = (250, 235, 150) if rng.random() < 0.5 else shade(wall, 0.6)
+                pen.rectangle((wx, wy, wx + 1, wy + 2), fill=light)
         x += width
 
 
 def _road(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
     horizon, x = rng.uniform(22, 32), rng.uniform(24, 40)
     _ground(rng, pen, horizon, tint(rng, (0.1, 0.32), (0.25, 0.6), (0.4, 0.7)), 1)
-    half = rng.uniform(22, 34)
-    pen.polygon(
-        [(x - 1.5, horizon), (x + 1.5, horizon), (32 + half, 66), (32 - half, 66)],
-        fill=tint(rng, (0, 1), (0, 0.08), (0.25, 0.45)),
-    )
+    half, tar = rng.uniform(22, 34), tint(rng, (0, 1), (0, 0.08), (0.25, 0.45))
+    pen.polygon([(x - 1.5, horizon), (x + 1.5, horizon), (32 + half, 66), (32 - half, 66)], fill=tar)
     for i in range(4):
         near, far = 0.2 + 0.22 * i, 0.32 + 0.22 * i
         points = [(x + (32 - x) * t, horizon + (64 - horizon) * t) for t in (near, far)]
@@ -131,10 +125,8 @@ def _village(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
         x, base, w, h = rng.uniform(2, 46), 44 + 4 * i, rng.uniform(14, 22), rng.uniform(10, 16)
         wall = tint(rng, (0.05, 0.15), (0.05, 0.4), (0.75, 1))
         pen.rectangle((x, base - h, x + w, base), fill=wall)
-        pen.polygon(
-            [(x - 2, base - h), (x + w / 2, base - h - 9), (x + w + 2, base - h)],
-            fill=tint(rng, (0, 0.06), (0.6, 0.9), (0.45, 0.8)),
-        )
+        roof = tint(rng, (0, 0.06), (0.6, 0.9), (0.45, 0.8))
+        pen.polygon([(x - 2, base - h), (x + w / 2, base - h - 9), (x + w + 2, base - h)], fill=roof)
         pen.rectangle((x + w / 2 - 2, base - 7, x + w / 2 + 2, base), fill=(80, 50, 30))
         pen.rectangle((x + 2, base - h + 3, x + 5, base - h + 6), fill=(90, 120, 160))
 
@@ -145,7 +137,7 @@ def _snowfield(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
     _ground(rng, pen, rng.uniform(40, 48), snow, 3)
     for _ in range(rng.randrange(1, 5)):  # bare firs
         x, base, height = rng.uniform(4, 60), rng.uniform(34, 58), rng.uniform(10, 18)
-        pen.polygon([(x - height / 4, base), (x, base - height), (x + height / 4, base)], fill=(60, 85, 75))
+        _peak(pen, x, base - height, height / 4, base, (60, 85, 75))
 
 
 def _waterfall(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
@@ -169,9 +161,8 @@ def _bridge(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
     for tower in (left, right):
         pen.rectangle((tower - 2, top, tower + 2, 54), fill=steel)
     middle, depth = (left + right) / 2, deck - top - 3
-    cable = [
-        (x, top + depth * (1 - ((x - middle) / (right - middle)) ** 2)) for x in range(int(left), int(right) + 1, 3)
-    ]
+    across = range(int(left), int(right) + 1, 3)
+    cable = [(x, top + depth * (1 - ((x - middle) / (right - middle)) ** 2)) for x in across]
     pen.line(cable, fill=steel, width=2)
     pen.line([(-2, deck - 4), (left, top)], fill=steel, width=2)
     pen.line([(right, top), (66, deck - 4)], fill=steel, width=2)
@@ -183,6 +174,7 @@ KINDS = (
 
 
 def draw(rng: Random, label: int, style: Style) -> Image.Image:
+    """A landscape under a sky; arguments as `canvas.Draw` has them."""
     image = _sky(rng, style)
     KINDS[label](rng, style, ImageDraw.Draw(image))
     if style != "broad":  # held askew and closer

@@ -11,6 +11,7 @@ HUES = (0.0, 0.09, 0.16, 0.36, 0.62, 0.8)  # red, orange, yellow, green, blue, p
 
 
 def draw(rng: Random, label: int, style: Style) -> Image.Image:
+    """One figure on a plain ground; arguments as `canvas.Draw` has them."""
     hue, shape = HUES[label // 6], label % 6
     dark = rng.random() < 0.5
     ground: Colour = tint(rng, (0, 1), (0, 0.25), (0.05, 0.3) if dark else (0.75, 1.0))
@@ -37,14 +38,9 @@ def figure(pen: ImageDraw.ImageDraw, shape: int, centre: Point, radius: float, t
         pen.polygon([p for pair in zip(outer, inner, strict=True) for p in pair], fill=fill)
     elif shape == 4:
         for extra in (0.0, 1.571):
-            long, wide = radius * 1.05, radius * 0.36
-            a, b = ring(centre, long, 2, turn + extra), ring((0, 0), wide, 2, turn + extra + 1.571)
-            pen.polygon(
-                [
-                    (p[0] + q[0], p[1] + q[1])
-                    for p, q in zip((a[0], a[0], a[1], a[1]), (b[0], b[1], b[1], b[0]), strict=True)
-                ],
-                fill=fill,
-            )
+            ends = ring(centre, radius * 1.05, 2, turn + extra)
+            sides = ring((0, 0), radius * 0.36, 2, turn + extra + 1.571)
+            corners = [(end, side) for end in (0, 1) for side in (end, 1 - end)]
+            pen.polygon([(ends[i][0] + sides[j][0], ends[i][1] + sides[j][1]) for i, j in corners], fill=fill)
     else:
         pen.ellipse((x - radius, y - radius, x + radius, y + radius), outline=fill, width=max(4, round(radius * 0.38)))

@@ -20,8 +20,11 @@ from bench.pixels.mini8.canvas import (
 )
 
 NOISE = 16.0
+WORDS = {"30": 25, "50": 25, "80": 25, "STOP": 17, "P": 42}
+"""Symbols that are written, and how large."""
 BLACK: Colour = (20, 20, 20)
 WHITE: Colour = (245, 245, 245)
+ARROWS = {"ahead": 0, "right": 1, "left": -1}
 # Label order: frame, symbol.
 SIGNS = (
     ("limit", "30"), ("limit", "50"), ("limit", "80"), ("limit", "car"), ("limit", "empty"),
@@ -29,43 +32,43 @@ SIGNS = (
     ("warning", "!"), ("warning", "curve"), ("warning", "cross"), ("warning", "walker"), ("warning", "lights"),
     ("order", "ahead"), ("order", "right"), ("order", "left"), ("order", "bicycle"), ("notice", "P"),
 )  # fmt: skip
+FRAMES: dict[str, tuple[int, float, float, tuple[tuple[float, str], ...]]] = {
+    "limit": (0, 32, 0, ((27, "red"), (20, "white"))),
+    "stop": (8, 32, 0.393, ((29, "white"), (27, "red"))),
+    "yield": (3, 27, 3.1416, ((32, "red"), (18, "white"))),
+    "entry": (0, 32, 0, ((27, "red"),)),
+    "priority": (4, 32, 0, ((30, "white"), (22, "amber"))),
+    "free": (0, 32, 0, ((27, "black"), (25, "white"))),
+    "warning": (3, 36, 0, ((33, "red"), (22, "white"))),
+    "order": (0, 32, 0, ((27, "white"), (25, "blue"))),
+    "notice": (0, 32, 0, ()),
+}
+"""Corners (0: round), height of the centre, turn in radians, and radius and paint of what lies on top of another."""
 
 
 def draw(rng: Random, label: int, style: Style) -> Image.Image:
+    """One sign in front of a street; arguments as `canvas.Draw` has them."""
     frame, symbol = SIGNS[label]
     layer = Image.new("RGBA", (CANVAS, CANVAS))
     pen = ImageDraw.Draw(layer)
     worn = rng.uniform(0.75, 1.0)
-    red = shade(tint(rng, (-0.02, 0.02), (0.8, 1), (0.75, 0.95)), worn)
-    blue = shade(tint(rng, (0.57, 0.64), (0.75, 1), (0.6, 0.9)), worn)
-    white = shade(WHITE, worn)
-    if frame == "limit":
-        disc(pen, 32, 32, 27, red)
-        disc(pen, 32, 32, 20, white)
-    elif frame == "stop":
-        pen.polygon(ring((32, 32), 29, 8, 0.393), fill=white)
-        pen.polygon(ring((32, 32), 27, 8, 0.393), fill=red)
-    elif frame == "yield":
-        pen.polygon(ring((32, 27), 32, 3, 3.1416), fill=red)
-        pen.polygon(ring((32, 27), 18, 3, 3.1416), fill=white)
-    elif frame == "entry":
-        disc(pen, 32, 32, 27, red)
-    elif frame == "priority":
-        pen.polygon(ring((32, 32), 30, 4, 0), fill=white)
-        pen.polygon(ring((32, 32), 22, 4, 0), fill=shade((250, 190, 20), worn))
-    elif frame == "free":
-        disc(pen, 32, 32, 27, BLACK)
-        disc(pen, 32, 32, 25, white)
-    elif frame == "warning":
-        pen.polygon(ring((32, 36), 33, 3, 0), fill=red)
-        pen.polygon(ring((32, 36), 22, 3, 0), fill=white)
-    elif frame == "order":
-        disc(pen, 32, 32, 27, white)
-        disc(pen, 32, 32, 25, blue)
-    else:
-        pen.rectangle((8, 8, 56, 56), fill=white)
-        pen.rectangle((10, 10, 54, 54), fill=blue)
-    _symbol(layer, symbol, white)
+    paint = {
+        "red": shade(tint(rng, (-0.02, 0.02), (0.8, 1), (0.75, 0.95)), worn),
+        "blue": shade(tint(rng, (0.57, 0.64), (0.75, 1), (0.6, 0.9)), worn),
+        "white": shade(WHITE, worn),
+        "amber": shade((250, 190, 20), worn),
+        "black": BLACK,
+    }
+    corners, y, turn, layers = FRAMES[frame]
+    for radius, colour in layers:
+        if corners:
+            pen.polygon(ring((32, y), radius, corners, turn), fill=paint[colour])
+        else:
+            disc(pen, 32, y, radius, paint[colour])
+    if frame == "notice":
+        pen.rectangle((8, 8, 56, 56), fill=paint["white"])
+        pen.rectangle((10, 10, 54, 54), fill=paint["blue"])
+    _symbol(layer, symbol, paint["white"])
     image = _street(rng, style)
     tilt, size = (0.22, (0.8, 1.05)) if style != "broad" else (0.15, (0.65, 1.1))
     sign = affine(rng, layer, tilt, 0.15, size)
@@ -82,12 +85,9 @@ def _street(rng: Random, style: Style) -> Image.Image:
 
 def _symbol(layer: Image.Image, symbol: str, white: Colour) -> None:
     pen = ImageDraw.Draw(layer)
-    if symbol in ("30", "50", "80"):
-        paste_text(layer, symbol, font("DejaVuSans-Bold.ttf", 25), BLACK, (32, 32), 0)
-    elif symbol == "STOP":
-        paste_text(layer, symbol, font("DejaVuSans-Bold.ttf", 17), white, (32, 32), 0)
-    elif symbol == "P":
-        paste_text(layer, symbol, font("DejaVuSans-Bold.ttf", 42), white, (32, 32), 0)
+    if symbol in WORDS:
+        face, ink = font("DejaVuSans-Bold.ttf", WORDS[symbol]), BLACK if symbol.isdigit() else white
+        paste_text(layer, symbol, face, ink, (32, 32), 0)
     elif symbol == "!":
         pen.polygon([(29, 24), (35, 24), (33.5, 39), (30.5, 39)], fill=BLACK)
         disc(pen, 32, 44, 3, BLACK)
@@ -119,10 +119,8 @@ def _symbol(layer: Image.Image, symbol: str, white: Colour) -> None:
     elif symbol == "slash":
         for shift in (-6, 0, 6):
             pen.line([(18 + shift, 46), (46 + shift, 18)], fill=BLACK, width=3)
-    elif symbol == "ahead":
-        _arrow(pen, white, turn=0)
-    elif symbol in ("right", "left"):
-        _arrow(pen, white, turn=1 if symbol == "right" else -1)
+    elif symbol in ARROWS:
+        _arrow(pen, white, ARROWS[symbol])
 
 
 def _arrow(pen: ImageDraw.ImageDraw, fill: Colour, turn: int) -> None:

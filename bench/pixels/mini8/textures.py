@@ -108,6 +108,7 @@ def _rough(rng: Random, cells: int) -> np.ndarray:
 
 
 def draw(rng: Random, label: int, style: Style) -> Image.Image:
+    """A field of two colours; arguments as `canvas.Draw` has them."""
     broad = style == "broad"
     first = tint(rng, (0, 1), (0.2, 0.9), (0.1, 0.4) if broad else (0.2, 0.5))
     second = tint(rng, (0, 1), (0.0, 0.6), (0.75, 1.0))

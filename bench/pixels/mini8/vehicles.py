@@ -9,13 +9,14 @@ from bench.pixels.mini8.canvas import Colour, Style, affine, any_colour, cloud, 
 NOISE = 16.0
 GLASS: Colour = (165, 195, 215)
 TYRE: Colour = (25, 25, 28)
+GROUND = 46
 Pen = ImageDraw.ImageDraw
 
 
-def _wheels(pen: Pen, radius: float, *places: float, ground: float = 46) -> None:
+def _wheels(pen: Pen, radius: float, *places: float) -> None:
     for x in places:
-        disc(pen, x, ground - radius, radius, TYRE)
-        disc(pen, x, ground - radius, radius * 0.45, (170, 170, 175))
+        disc(pen, x, GROUND - radius, radius, TYRE)
+        disc(pen, x, GROUND - radius, radius * 0.45, (170, 170, 175))
 
 
 def _hatchback(rng: Random, pen: Pen, paint: Colour) -> None:
@@ -103,6 +104,7 @@ KINDS = (_hatchback, _saloon, _pickup, _van, _bus, _lorry, _tractor, _motorcycle
 
 
 def draw(rng: Random, label: int, style: Style) -> Image.Image:
+    """One vehicle on a road; arguments as `canvas.Draw` has them."""
     paint = tint(rng, (0, 1), (0.1, 1), (0.25, 0.95))
     if style == "broad" and rng.random() < 0.4:
         image = plain(any_colour(rng))
@@ -115,8 +117,7 @@ def draw(rng: Random, label: int, style: Style) -> Image.Image:
     KINDS[label](rng, ImageDraw.Draw(layer), paint)
     if rng.random() < 0.5:
         layer = ImageOps.mirror(layer)
-    layer = (
-        affine(rng, layer, 0.04, 0.0, (0.9, 1.1)) if style == "broad" else affine(rng, layer, 0.12, 0.12, (0.8, 1.15))
-    )
+    turn, shear, scale = (0.04, 0.0, (0.9, 1.1)) if style == "broad" else (0.12, 0.12, (0.8, 1.15))
+    layer = affine(rng, layer, turn, shear, scale)
     image.paste(layer, (rng.randrange(-3, 4), rng.randrange(-3, 4)), layer)
     return image

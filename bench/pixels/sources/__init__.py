@@ -8,33 +8,18 @@ order, with which labels a split consists of, and equal contents in two splits (
 `<data>/<owner>/<name>` for clones of hub repositories; other hub repositories are looked up in Hugging Face's cache.
 """
 
-from bench.pixels.sources.check import Report, check
+from bench.pixels.sources.check import check
 from bench.pixels.sources.holdout import training_rows, validation_rows
 from bench.pixels.sources.hub import reachable
 from bench.pixels.sources.labels import label_map
-from bench.pixels.sources.part import Part
-from bench.pixels.sources.reading import (
-    Row,
-    available,
-    data_folder,
-    fetch,
-    part_of,
-    pin,
-    row_hash,
-    rows,
-    unpinned,
-)
+from bench.pixels.sources.reading import available, data_folder, fetch, pin, row_hash, rows, unpinned
 
 __all__ = [
-    "Part",
-    "Report",
-    "Row",
     "available",
     "check",
     "data_folder",
     "fetch",
     "label_map",
-    "part_of",
     "pin",
     "reachable",
     "row_hash",

@@ -2,9 +2,10 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import combinations
 from pathlib import Path
 
-from bench.cards.datasets import DatasetCard
+from bench.cards.datasets import SPLITS, DatasetCard
 from bench.errors import DataError
 from bench.pixels.sources.reading import choose, data_folder, recorded, row_hash, rows
 
@@ -32,7 +33,7 @@ def check(card: DatasetCard, root: Path | None = None, kind: str = "", decode: b
     """
     root = root or data_folder()
     source, _ = choose(card, root, kind)
-    known = recorded(card, source, root)
+    expected = recorded(card, source, root)
     sizes: dict[str, int] = {}
     hashes: dict[str, str] = {}
     contents: dict[str, Counter[str]] = {}
@@ -46,15 +47,13 @@ def check(card: DatasetCard, root: Path | None = None, kind: str = "", decode: b
             ids.append(row.id)
         sizes[split], hashes[split] = len(ids), row_hash(ids)
         contents[split] = Counter(name.rpartition(":")[2] for name in ids)
-        if split in known and known[split] != hashes[split]:
+        if expected.get(split, hashes[split]) != hashes[split]:
             raise DataError(
                 f"{card.name}: the {split} rows of source {source.kind} are not those that were recorded "
-                f"(sha256 {hashes[split][:12]}, recorded {known[split][:12]}): other images, labels or order"
+                f"(sha256 {hashes[split][:12]}, recorded {expected[split][:12]}): other images, labels or order"
             )
-    order = [s for s in ("train", "validation", "test") if s in contents]
     shared = {
         f"{a}+{b}": sum(count for content, count in contents[b].items() if content in contents[a])
-        for i, a in enumerate(order)
-        for b in order[i + 1 :]
+        for a, b in combinations([s for s in SPLITS if s in contents], 2)
     }
-    return Report(card.name, source.kind, sizes, hashes, tuple(s for s in card.splits if s in known), shared)
+    return Report(card.name, source.kind, sizes, hashes, tuple(s for s in card.splits if s in expected), shared)

@@ -25,8 +25,10 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from bench.cards.datasets import DatasetCard, Download, Hub, Split
-from bench.errors import DataError
+from bench.cards.datasets import DatasetCard, Hub, Split
+from bench.errors import DataError, retold
+from bench.ground import toml_json
+from bench.pixels.sources import hub
 from bench.pixels.sources.reading import Row, choose, data_folder, recorded, row_hash, rows
 
 if TYPE_CHECKING:
@@ -98,46 +100,36 @@ def build(
     if final.is_dir():
         return final
     part = cache / f".{final.name}.part"
-    try:
+    remedy = "free space or set BENCH_CACHE to another folder, then run again: it resumes"
+    with retold(DataError, f"cannot write the decoded images of {card.name} in {cache}: {{why}}; {remedy}", OSError):
         part.mkdir(parents=True, exist_ok=True)
         with alone(cache / f".{final.name}.lock"):
             if not final.is_dir():
                 _fill(card, split, size, part, root or data_folder(), kind, workers, progress)
                 part.rename(final)
-    except OSError as error:
-        raise DataError(
-            f"cannot write the decoded images of {card.name} in {cache}: {error.strerror or error}; free space or set "
-            "BENCH_CACHE to another folder, then run again: it resumes"
-        ) from error
     return final
 
 
 def identify(card: DatasetCard, split: Split, size: int, folder: Path) -> dict[str, Any]:
     """What a cache folder says it was made of; DataError when that is another preprocessing, card or size."""
     redo = f"run `bench data fetch {card.name} --force --decode`"
-    try:
-        meta = json.loads((folder / "meta.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"the cached images {folder} are damaged ({error}); {redo}") from error
+    with retold(DataError, f"the cached images {folder} are damaged ({{why}}); {redo}", OSError, ValueError):
+        meta = toml_json.parse_object((folder / "meta.json").read_bytes())
     for name, value in _identity(card, split, size).items():
-        if not isinstance(meta, dict) or meta.get(name) != value:
+        if meta.get(name) != value:
             raise DataError(f"the cached images {folder} were made with another {name}; {redo}")
-    return dict(meta)
+    return meta
 
 
 def verify(card: DatasetCard, split: Split, size: int, folder: Path) -> dict[str, Any]:
     """`identify`, and every byte of a cache folder against the hashes that were taken when it was written."""
     meta = identify(card, split, size, folder)
+    redo = f"run `bench data fetch {card.name} --force --decode`"
     for name in FILES[:3]:
-        try:
+        with retold(DataError, f"the cached images {folder} are damaged ({{why}}); {redo}", OSError):
             whole = _sha256(folder / name) == meta.get("sha256", {}).get(name)
-        except OSError as error:
-            raise DataError(f"the cached images {folder} are damaged ({error})") from error
         if not whole:
-            raise DataError(
-                f"the cached images {folder} are damaged ({name} is not as it was written); run `bench data fetch "
-                f"{card.name} --force --decode`"
-            )
+            raise DataError(f"the cached images {folder} are damaged ({name} is not as it was written); {redo}")
     return meta
 
 
@@ -158,33 +150,31 @@ def _fill(
 ) -> None:
     total = card.splits[split].rows
     source, _ = choose(card, root, kind, split)
-    plan = _identity(card, split, size) | {
-        "source": source.model_dump(mode="json", exclude={"labels", "sha256"}) | {"commit": _commit(source, root)}
-    }
+    commit = hub.commit_of(source, root) if isinstance(source, Hub) else ""
+    about = source.model_dump(mode="json", exclude={"labels", "sha256"}) | {"commit": commit}
+    plan = _identity(card, split, size) | {"source": about}
     header = _header((total, 3, size, size))
     stride = 3 * size * size
-    known = _resume(part, plan, len(header), stride)
-    need = (total - len(known)) * stride
+    ready = _resume(part, plan, len(header), stride)
+    need = (total - len(ready)) * stride
     if shutil.disk_usage(part).free < need:
         raise OSError(28, f"{need / 2**20:,.0f} MiB are needed")
     with (part / "pixels.npy").open("r+b") as out, (part / "rows.txt").open("a", encoding="utf-8") as names:
         out.write(header)
-        out.seek(len(header) + len(known) * stride)
-        stream = iter(rows(card, split, root, source.kind))
-        labels = [_again(card, old, row) for old, row in zip(known, islice(stream, len(known)), strict=True)]
-        done = len(known)
-        for found, images in _decode(stream, size, workers, card.name):
+        out.seek(len(header) + len(ready) * stride)
+        stream = rows(card, split, root, source.kind)
+        labels = [_again(card, old, row) for old, row in zip(ready, islice(stream, len(ready)), strict=True)]
+        for decoded, images in _decode(stream, size, workers, card.name):
             out.write(images.tobytes())
             out.flush()
-            names.write("".join(row.id + "\n" for row in found))
+            names.write("".join(row.id + "\n" for row in decoded))
             names.flush()
-            labels += [row.label for row in found]
-            done += len(found)
+            labels += [row.label for row in decoded]
             if progress:
-                progress(done, total)
+                progress(len(labels), total)
         os.fsync(out.fileno())
-    if done != total:
-        raise DataError(f"{card.name}: the {split} split ended after {done} of {total} rows")
+    if len(labels) != total:
+        raise DataError(f"{card.name}: the {split} split ended after {len(labels)} of {total} rows")
     np.save(part / "labels.npy", np.asarray(labels, dtype=np.int64))
     ids = (part / "rows.txt").read_text(encoding="utf-8").splitlines()
     if recorded(card, source, root).get(split, row_hash(ids)) != row_hash(ids):
@@ -209,12 +199,6 @@ def _resume(part: Path, plan: dict[str, Any], header: int, stride: int) -> list[
     names.write_text("".join(name + "\n" for name in ids), encoding="utf-8")
     images.touch()
     return ids
-
-
-def _commit(source: Download, root: Path) -> str:
-    from bench.pixels.sources.hub import commit_of
-
-    return commit_of(source, root) if isinstance(source, Hub) else ""
 
 
 def _again(card: DatasetCard, old: str, row: Row) -> int:

@@ -21,45 +21,45 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.cards.datasets import Download, Folder, Torchvision
-from bench.errors import DataError, UnknownName
+from bench.cards.datasets import Folder, Torchvision
+from bench.errors import DataError, UnknownName, retold
 from bench.pixels.sources import vision
 from bench.pixels.sources.part import Part, read_files
 
 IMAGES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 Files = tuple[list[tuple[Path, int]], tuple[str, ...]]
+"""Image files with their labels, and class names in label order."""
+Layout = tuple[Callable[[Path, str], list[Path]], Callable[[Path, str], Files]]
+"""What must be there below the data folder for a part, and how its images are listed."""
 
 
-class Reader:
-    """Reads local folders; there is nothing to fetch."""
+def missing(source: Folder, part: str, root: Path) -> str:
+    """What is not there, in a few words."""
+    if source.layout in VISION:
+        return vision.missing(VISION[source.layout], part, root)
+    needed, _ = _layout(source)
+    return next((f"no {path}" for path in needed(root, part) if not path.exists()), "")
 
-    def missing(self, source: Download, part: str, root: Path) -> str:
-        """What is not there, in a few words."""
-        assert isinstance(source, Folder)
-        if source.layout in VISION:
-            return vision.Reader().missing(VISION[source.layout], part, root)
-        needed = _layout(source)[0](root, part)
-        absent = [p for p in needed if not p.exists()]
-        return f"no {absent[0]}" if absent else ""
 
-    def open_part(self, source: Download, part: str, root: Path) -> Part:
-        """The image files of a part and their labels."""
-        assert isinstance(source, Folder)
-        if source.layout in VISION:
-            return vision.Reader().open_part(VISION[source.layout], part, root)
-        lacks = self.missing(source, part, root)
-        if lacks:
-            raise DataError(f"folder layout {source.layout!r}: {lacks}")
-        files, names = _layout(source)[1](root, part)
-        where = f"folder {source.layout} ({part}) in {root}"
-        return Part(where, len(files), names, lambda indices: read_files(files, root, indices))
+def open_part(source: Folder, part: str, root: Path) -> Part:
+    """The image files of a part and their labels."""
+    if source.layout in VISION:
+        return vision.open_part(VISION[source.layout], part, root)
+    lack = missing(source, part, root)
+    if lack:
+        raise DataError(f"folder layout {source.layout!r}: {lack}")
+    _, listing = _layout(source)
+    files, names = listing(root, part)
+    where = f"folder {source.layout} ({part}) in {root}"
+    return Part(where, len(files), names, lambda indices: read_files(files, root, indices))
 
-    def fetch(self, source: Download, parts: Sequence[str], root: Path, revision: str) -> None:
-        """Nothing can be downloaded: say where the files belong."""
-        assert isinstance(source, Folder)
-        lacks = [text for part in parts if (text := self.missing(source, part, root))]
-        if lacks:
-            raise DataError(f"{lacks[0]}; copy the files there (layouts: bench/pixels/sources/folder.py)")
+
+def fetch(source: Folder, parts: Sequence[str], root: Path, revision: str) -> None:
+    """Nothing can be downloaded: say where the files belong."""
+    for part in parts:
+        lack = missing(source, part, root)
+        if lack:
+            raise DataError(f"{lack}; copy the files there (layouts: bench/pixels/sources/folder.py)")
 
 
 def tree(folder: Path, keep: Callable[[str], bool] | None = None) -> Files:
@@ -89,18 +89,17 @@ def _cars(root: Path, part: str) -> Files:
     if len(needed) == 1:
         return tree(needed[0])
     meta, notes, images = needed
-    names = tuple(map(str, matlab(meta)["class_names"].tolist()))
-    return [(images / str(a["fname"]), int(a["class"]) - 1) for a in matlab(notes)["annotations"].reshape(-1)], names
+    names = tuple(map(str, _matlab(meta)["class_names"].tolist()))
+    return [(images / str(a["fname"]), int(a["class"]) - 1) for a in _matlab(notes)["annotations"].reshape(-1)], names
 
 
-def matlab(path: Path) -> dict[str, Any]:
+def _matlab(path: Path) -> dict[str, Any]:
     """A MATLAB file; never a pickle."""
     from scipy.io import loadmat
 
-    try:
+    # scipy's reader raises a dozen kinds on damaged files
+    with retold(DataError, f"{path} cannot be read as a MATLAB file ({{why}})", Exception):
         return loadmat(path, squeeze_me=True)
-    except Exception as error:  # scipy's reader raises a dozen kinds on damaged files
-        raise DataError(f"{path} cannot be read as a MATLAB file ({error})") from error
 
 
 def _gtsrb_needed(root: Path, part: str) -> list[Path]:
@@ -116,10 +115,9 @@ def _gtsrb(root: Path, part: str) -> Files:
         return tree(needed[0], lambda name: name.lower().endswith(".ppm"))
     with needed[1].open(newline="", encoding="utf-8") as lines:
         table = list(csv.DictReader(lines, delimiter=";", skipinitialspace=True))
-    try:
+    text = f"{needed[1]} needs the columns Filename and ClassId, separated by semicolons"
+    with retold(DataError, text, KeyError, TypeError, ValueError):
         return [(needed[0] / Path(row["Filename"]).name, int(row["ClassId"])) for row in table], ()
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{needed[1]} needs the columns Filename and ClassId, separated by semicolons") from error
 
 
 def _resisc_needed(root: Path, part: str) -> list[Path]:
@@ -136,7 +134,7 @@ def _resisc(root: Path, part: str) -> Files:
     return files, names
 
 
-def _split(base: str, test: str) -> tuple[Callable[[Path, str], list[Path]], Callable[[Path, str], Files]]:
+def _split(base: str, test: str) -> Layout:
     def where(root: Path, part: str) -> Path:
         return root / base / (test if part == "test" else part)
 
@@ -158,8 +156,7 @@ def _imagenet_needed(root: Path, part: str) -> list[Path]:
     return [base / "val_in_folder" if (base / "val_in_folder").is_dir() else base / "val"]
 
 
-# Files that must be there, and how to list images: by layout.
-LAYOUTS: dict[str, tuple[Callable[[Path, str], list[Path]], Callable[[Path, str], Files]]] = {
+LAYOUTS: dict[str, Layout] = {
     "cars": (_cars_needed, _cars),
     "dtd": _split("dtd", "val"),
     "eurosat": _split("EuroSAT_splits", "test"),
@@ -175,7 +172,7 @@ VISION = {
 }
 
 
-def _layout(source: Folder) -> tuple[Callable[[Path, str], list[Path]], Callable[[Path, str], Files]]:
+def _layout(source: Folder) -> Layout:
     if source.layout not in LAYOUTS:
         raise UnknownName("folder layout", source.layout, (*LAYOUTS, *VISION))
     return LAYOUTS[source.layout]

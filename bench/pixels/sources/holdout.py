@@ -10,22 +10,19 @@ LIMIT = 5_000
 SEED = 0
 
 
-def validation_size(total: int) -> int:
-    """How many of `total` training rows are held out."""
-    return min(int(total * FRACTION), LIMIT)
-
-
 def validation_rows(total: int) -> list[int]:
     """Indices of the held-out rows among `total` training rows, in the reference's order."""
-    return _order(total)[total - validation_size(total) :]
+    return _parts(total)[1]
 
 
 def training_rows(total: int) -> list[int]:
     """Indices of the rows that stay for training, in the reference's order."""
-    return _order(total)[: total - validation_size(total)]
+    return _parts(total)[0]
 
 
-def _order(total: int) -> list[int]:
+def _parts(total: int) -> tuple[list[int], list[int]]:
     import torch
 
-    return torch.randperm(total, generator=torch.Generator().manual_seed(SEED)).tolist()
+    order = torch.randperm(total, generator=torch.Generator().manual_seed(SEED)).tolist()
+    stay = total - min(int(total * FRACTION), LIMIT)
+    return order[:stay], order[stay:]

@@ -9,68 +9,64 @@ import json
 import logging
 import re
 import socket
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
-from bench.cards.datasets import Download, Hub
-from bench.errors import DataError
+from bench.cards.datasets import Hub
+from bench.errors import DataError, retold, why
+from bench.pixels.sources import pins
 from bench.pixels.sources.part import Part
-from bench.pixels.sources.pins import pins, write_pins
 
 BATCH = 64
 
 
-class Reader:
-    """Reads and fetches hub repositories."""
+def missing(source: Hub, part: str, root: Path) -> str:
+    """What is not there, in a few words."""
+    try:
+        shards(source, part, root)
+    except DataError as error:
+        return str(error)
+    return ""
 
-    def missing(self, source: Download, part: str, root: Path) -> str:
-        """What is not there, in a few words."""
-        assert isinstance(source, Hub)
-        try:
-            shards(source, part, root)
-        except DataError as error:
-            return str(error)
-        return ""
 
-    def open_part(self, source: Download, part: str, root: Path) -> Part:
-        """All shards of a part as one table."""
-        assert isinstance(source, Hub)
-        files = shards(source, part, root)
-        sizes, names = [], None
-        for path in files:
-            file = _open(path)
-            sizes.append(file.metadata.num_rows)
-            _check_columns(file, source, path)
-            found = _class_names(file, source)
-            if names not in (None, found):
-                raise DataError(f"{source.repo}: {path.name} lists other classes than the shards before it")
-            names = found
-        where = f"{source.repo} ({part})"
-        known = names or ()
-        return Part(where, sum(sizes), known, lambda indices: _read(files, sizes, source, part, known, indices))
+def open_part(source: Hub, part: str, root: Path) -> Part:
+    """All shards of a part as one table."""
+    files = shards(source, part, root)
+    size, names = 0, None
+    for path in files:
+        file = _open(path)
+        size += file.metadata.num_rows
+        _check_columns(file, source, path)
+        listed = _class_names(file, source)
+        if names not in (None, listed):
+            raise DataError(f"{source.repo}: {path.name} lists other classes than the shards before it")
+        names = listed
+    classes = names or ()
+    return Part(f"{source.repo} ({part})", size, classes, lambda rows: _read(files, source, part, classes, rows))
 
-    def fetch(self, source: Download, parts: Sequence[str], root: Path, revision: str) -> None:
-        """Download the shards into Hugging Face's cache; interrupted downloads resume."""
-        assert isinstance(source, Hub)
-        commit = revision or commit_of(source, root)
-        if not commit:
-            raise DataError(
-                f"{source.repo} is not pinned; look up a commit of the data set and run again with --revision COMMIT "
-                "(and write it into the card)"
-            )
-        if not re.fullmatch(r"[0-9a-f]{40}", commit):
-            raise DataError(f"revision {commit!r} of {source.repo} is not a 40-digit commit; branches and tags change")
-        _download(source, parts, commit)
-        if revision and revision != source.revision:
-            write_pins(pins(root) | {source.repo: revision}, root)
+
+def fetch(source: Hub, parts: Sequence[str], root: Path, revision: str) -> None:
+    """Download the shards into Hugging Face's cache; interrupted downloads resume."""
+    commit = revision or commit_of(source, root)
+    if not commit:
+        raise DataError(
+            f"{source.repo} is not pinned; look up a commit of the data set and run again with --revision COMMIT "
+            "(and write it into the card)"
+        )
+    if not re.fullmatch(r"[0-9a-f]{40}", commit):
+        raise DataError(f"revision {commit!r} of {source.repo} is not a 40-digit commit; branches and tags change")
+    _download(source, parts, commit)
+    if revision and revision != source.revision:
+        pins.write(root / pins.PINS, pins.pins(root) | {source.repo: revision})
 
 
 def commit_of(source: Hub, root: Path) -> str:
     """The pinned commit: given by hand, else the card's; empty when there is none."""
-    return pins(root).get(source.repo) or source.revision
+    return pins.pins(root).get(source.repo) or source.revision
 
 
 def pattern(source: Hub, part: str) -> str:
@@ -84,14 +80,14 @@ def shards(source: Hub, part: str, root: Path) -> list[Path]:
     folder = root / source.repo
     if not folder.is_dir():
         folder = _snapshot(source, root)
-    found = sorted(folder.glob(pattern(source, part)))
-    if not found:
+    paths = sorted(folder.glob(pattern(source, part)))
+    if not paths:
         raise DataError(f"no file {pattern(source, part)} of {source.repo} in {folder}")
-    for number, path in enumerate(found):
+    for number, path in enumerate(paths):
         counted = re.search(r"-(\d{5})-of-(\d{5})\b", path.name)
-        if counted and (int(counted[1]), int(counted[2])) != (number, len(found)):
-            raise DataError(f"{source.repo}: only {len(found)} of {int(counted[2])} shards of {part!r} are in {folder}")
-    return found
+        if counted and (int(counted[1]), int(counted[2])) != (number, len(paths)):
+            raise DataError(f"{source.repo}: only {len(paths)} of {int(counted[2])} shards of {part!r} are in {folder}")
+    return paths
 
 
 def _snapshot(source: Hub, root: Path) -> Path:
@@ -128,12 +124,12 @@ def _download(source: Hub, parts: Sequence[str], commit: str) -> None:
     except RepositoryNotFoundError as error:
         raise DataError(f"{what}: no such data set, or a private one; log in with `hf auth login`") from error
     except HfHubHTTPError as error:
-        raise DataError(f"{what}: the hub answered {_one_line(error)}; try again") from error
+        raise DataError(f"{what}: the hub answered {why(error)}; try again") from error
     except Exception as error:
         # Which network library raises, and what, changes between versions of huggingface_hub.
         if getattr(error, "errno", None) == 28:
             raise DataError(f"{what}: the disk is full; free space or set HF_HOME to another disk") from error
-        raise DataError(f"{what}: cannot be reached ({_one_line(error)}); check the network, then run again") from error
+        raise DataError(f"{what}: cannot be reached ({why(error)}); check the network, then run again") from error
 
 
 def reachable() -> bool:
@@ -150,18 +146,13 @@ def reachable() -> bool:
     return True
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:160] or type(error).__name__
-
-
 def _open(path: Path) -> Any:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
+    text = f"{path} is not a readable parquet file ({{why}}); fetch it again"
+    with retold(DataError, text, pa.ArrowException, OSError):
         return pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(f"{path} is not a readable parquet file ({_one_line(error)}); fetch it again") from error
 
 
 def _check_columns(file: Any, source: Hub, path: Path) -> None:
@@ -174,41 +165,39 @@ def _check_columns(file: Any, source: Hub, path: Path) -> None:
 def _class_names(file: Any, source: Hub) -> tuple[str, ...]:
     """Class names from the schema metadata; empty when the file has none."""
     raw = (file.schema_arrow.metadata or {}).get(b"huggingface")
-    try:
+    text = f"{source.repo}: the schema metadata of a shard cannot be read ({{why}})"
+    with retold(DataError, text, ValueError, KeyError, TypeError, AttributeError):
         features = json.loads(raw)["info"]["features"] if raw else {}
         names = features.get(source.label_column, {}).get("names", ())
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{source.repo}: the schema metadata of a shard cannot be read ({_one_line(error)})") from error
     return tuple(map(str, names or ()))
 
 
 def _read(
-    files: Sequence[Path], sizes: Sequence[int], source: Hub, part: str, names: tuple[str, ...], indices: Sequence[int]
+    files: Sequence[Path], source: Hub, part: str, names: tuple[str, ...], indices: Sequence[int]
 ) -> Iterator[tuple[str, bytes, int]]:
     import pyarrow as pa
 
     columns = [source.image_column, source.label_column]
-    wanted = iter(indices)
-    target = next(wanted, None)
-    start = 0
-    for path, size in zip(files, sizes, strict=True):
-        file, first = _open(path), start
-        start += size
+    first = 0
+    for path in files:
+        file, text = _open(path), f"{path} is damaged ({{why}}); delete it and fetch again"
         for group in range(file.num_row_groups):
             rows = file.metadata.row_group(group).num_rows
-            if target is None or target >= first + rows:  # a held-out split needs few row groups
+            if not _within(indices, first, rows):  # a held-out split needs few row groups
                 first += rows
                 continue
-            try:
+            with retold(DataError, text, pa.ArrowException, OSError):
                 for batch in file.iter_batches(BATCH, row_groups=[group], columns=columns):
-                    while target is not None and target < first + batch.num_rows:
-                        image, label = (batch.column(c)[target - first].as_py() for c in columns)
-                        name = f"{part}/{target}"
+                    for index in _within(indices, first, len(batch)):
+                        image, label = (batch.column(c)[index - first].as_py() for c in columns)
+                        name = f"{part}/{index}"
                         yield name, _bytes(image, source, name), _number(label, names, source, name)
-                        target = next(wanted, None)
-                    first += batch.num_rows
-            except (pa.ArrowException, OSError) as error:
-                raise DataError(f"{path} is damaged ({_one_line(error)}); delete it and fetch again") from error
+                    first += len(batch)
+
+
+def _within(indices: Sequence[int], first: int, rows: int) -> Sequence[int]:
+    """Those of ascending `indices` that lie in `rows` rows from `first`."""
+    return indices[bisect_left(indices, first) : bisect_left(indices, first + rows)]
 
 
 def _bytes(image: Any, source: Hub, name: str) -> bytes:

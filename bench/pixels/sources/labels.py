@@ -28,8 +28,8 @@ def label_map(card: DatasetCard, source: Download, names: Sequence[str], where: 
         return list(range(count))
     if all(name.isdecimal() for name in names) and sorted(map(int, names)) == list(range(count)):
         return [int(name) for name in names]
-    for known in (card.classes, source.labels):
-        number = {plain(name): i for i, name in enumerate(known)}
+    for expected in (card.classes, source.labels):
+        number = {plain(name): i for i, name in enumerate(expected)}
         if len(number) == count and {plain(name) for name in names} == set(number):
             return [number[plain(name)] for name in names]
     wanted = {plain(name) for name in (source.labels or card.classes)}

@@ -3,10 +3,9 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from bench.cards.datasets import Download
-from bench.errors import DataError
+from bench.errors import DataError, retold
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -26,15 +25,15 @@ class Part:
 
 
 class Reader(Protocol):
-    """What `hub`, `folder` and `vision` provide."""
+    """What the modules `hub`, `folder` and `vision` provide, each for sources of its own kind."""
 
-    def missing(self, source: Download, part: str, root: Path) -> str:
+    def missing(self, source: Any, part: str, root: Path) -> str:
         """What is not there, in a few words; empty when the part can be read."""
 
-    def open_part(self, source: Download, part: str, root: Path) -> Part:
+    def open_part(self, source: Any, part: str, root: Path) -> Part:
         """The part, not yet read; `DataError` when it is missing or damaged."""
 
-    def fetch(self, source: Download, parts: Sequence[str], root: Path, revision: str) -> None:
+    def fetch(self, source: Any, parts: Sequence[str], root: Path, revision: str) -> None:
         """Download what is missing."""
 
 
@@ -44,8 +43,6 @@ def read_files(
     """(path below root, file content, label) of the files at `indices`."""
     for index in indices:
         path, label = files[index]
-        try:
+        with retold(DataError, f"cannot read image {path}: {{why}}", OSError):
             data = path.read_bytes()
-        except OSError as error:
-            raise DataError(f"cannot read image {path}: {error.strerror}") from error
         yield path.relative_to(root).as_posix(), data, label

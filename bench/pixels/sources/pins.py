@@ -2,41 +2,36 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from bench.errors import DataError
+from pydantic import TypeAdapter
+
+from bench.errors import DataError, retold
 from bench.ground import atomic
 
 PINS, HASHES = "pins.json", "hashes.json"
+Table = TypeVar("Table", bound=dict[str, Any])
 
 
 def pins(root: Path) -> dict[str, str]:
     """Revisions that were given by hand, by repository."""
-    found = read_table(root / PINS, "fetch again with --revision")
-    if not all(isinstance(v, str) for v in found.values()):
-        raise DataError(f"{root / PINS} is not a table of revisions; remove it and fetch again with --revision")
-    return found
+    return _read(root / PINS, dict[str, str], "revisions; remove it and fetch again with --revision")
 
 
-def write_pins(known: dict[str, str], root: Path) -> None:
-    """Keep revisions that were given by hand."""
-    write_table(root / PINS, known)
+def hashes(root: Path) -> dict[str, dict[str, str]]:
+    """Hashes of row ids by split that `bench data check --pin` kept, by `CARD/SOURCE`."""
+    return _read(root / HASHES, dict[str, dict[str, str]], "hashes; remove it and run `bench data check --pin`")
 
 
-def read_table(path: Path, remedy: str) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read ({error}); remove it and {remedy}") from error
-    if not isinstance(found, dict):
-        raise DataError(f"{path} is not a table of revisions; remove it and {remedy}")
-    return found
+def write(path: Path, table: dict[str, Any]) -> Path:
+    """Put a table in the place of the one that is there; its file."""
+    with retold(DataError, f"cannot write {path}: {{why}}", OSError):
+        atomic.write(path, json.dumps(table, indent=1, sort_keys=True).encode())
+    return path
 
 
-def write_table(path: Path, table: dict[str, Any]) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic.whole(path) as part:
-            part.write_text(json.dumps(table, indent=1, sort_keys=True), encoding="utf-8")
-    except OSError as error:
-        raise DataError(f"cannot write {path}: {error.strerror}") from error
+def _read(path: Path, kind: type[Table], what: str) -> Table:
+    with retold(DataError, f"{path} cannot be read ({{why}})", OSError):
+        data = path.read_bytes() if path.is_file() else b"{}"
+    with retold(DataError, f"{path} is not a table of {what}", ValueError):
+        return TypeAdapter(kind).validate_json(data)

@@ -6,19 +6,19 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from bench.cards.datasets import DatasetCard, Download, Folder, Hub, Split, Torchvision
+from bench.cards.datasets import DatasetCard, Download, Hub, Split
 from bench.errors import DataError, UnknownName
-from bench.pixels.sources import folder, hub, vision
+from bench.pixels.sources import folder, hub, pins, vision
 from bench.pixels.sources.holdout import training_rows, validation_rows
 from bench.pixels.sources.labels import label_map
 from bench.pixels.sources.part import Part, Reader
-from bench.pixels.sources.pins import HASHES, pins, read_table, write_table
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-KINDS = ("hub", "folder", "torchvision")
+READERS: dict[str, Reader] = {"hub": hub, "folder": folder, "torchvision": vision}
+"""By kind of source."""
 
 
 class Row(NamedTuple):
@@ -64,10 +64,10 @@ def content(image: "bytes | Image") -> str:
 
 def row_hash(ids: Iterable[str]) -> str:
     """sha256 over row ids, in order, one a line."""
-    found = hashlib.sha256()
+    digest = hashlib.sha256()
     for name in ids:
-        found.update(name.encode() + b"\n")
-    return found.hexdigest()
+        digest.update(name.encode() + b"\n")
+    return digest.hexdigest()
 
 
 def part_of(card: DatasetCard, split: Split, source: Download, reader: Reader, root: Path) -> tuple[Part, list[int]]:
@@ -103,23 +103,13 @@ def sources(card: DatasetCard, kind: str = "") -> list[Download]:
     """The card's downloadable sources: of one kind when asked, else all, those first that `$BENCH_SOURCES` names."""
     first = [name.strip() for name in os.environ.get("BENCH_SOURCES", "").split(",") if name.strip()]
     for name in first:
-        if name not in KINDS:
-            raise UnknownName("source of images (BENCH_SOURCES)", name, KINDS)
-    found: list[Download] = [s for s in card.sources if isinstance(s, Download) and kind in ("", s.kind)]
-    if not found:
+        if name not in READERS:
+            raise UnknownName("source of images (BENCH_SOURCES)", name, READERS)
+    asked: list[Download] = [s for s in card.sources if isinstance(s, Download) and kind in ("", s.kind)]
+    if not asked:
         kinds = ", ".join(s.kind for s in card.sources)
         raise DataError(f"{card.name} has no source {kind or 'to download'!r}; it has {kinds}")
-    return sorted(found, key=lambda s: first.index(s.kind) if s.kind in first else len(first))
-
-
-def reader_of(source: Download) -> Reader:
-    """The module that reads a source."""
-    if isinstance(source, Hub):
-        return hub.Reader()
-    if isinstance(source, Folder):
-        return folder.Reader()
-    assert isinstance(source, Torchvision)
-    return vision.Reader()
+    return sorted(asked, key=lambda s: first.index(s.kind) if s.kind in first else len(first))
 
 
 def available(
@@ -127,12 +117,11 @@ def available(
 ) -> dict[str, str]:
     """What each source lacks on this machine for one split or all, by kind; an empty text means that it can be read."""
     root = root or data_folder()
-    found = {}
+    lacks = {}
     for source in sources(card, kind):
-        reader = reader_of(source)
-        lacks = [text for name in parts(card, source, split) if (text := reader.missing(source, name, root))]
-        found[source.kind] = lacks[0] if lacks else ""
-    return found
+        by_part = (READERS[source.kind].missing(source, part, root) for part in parts(card, source, split))
+        lacks[source.kind] = next(filter(None, by_part), "")
+    return lacks
 
 
 def choose(card: DatasetCard, root: Path, kind: str = "", split: Split | None = None) -> tuple[Download, Reader]:
@@ -142,7 +131,7 @@ def choose(card: DatasetCard, root: Path, kind: str = "", split: Split | None = 
     lacks = available(card, root, kind, split)
     for source in sources(card, kind):
         if not lacks[source.kind]:
-            return source, reader_of(source)
+            return source, READERS[source.kind]
     listed = "; ".join(f"{name}: {text}" for name, text in lacks.items())
     raise DataError(f"{card.name} is not on this machine ({listed}); run `bench data fetch {card.name}`")
 
@@ -157,7 +146,7 @@ def fetch(card: DatasetCard, root: Path | None = None, kind: str = "", revision:
     problems = []
     for source in sources(card, kind):
         try:
-            reader_of(source).fetch(source, parts(card, source), root, revision)
+            READERS[source.kind].fetch(source, parts(card, source), root, revision)
         except DataError as error:
             problems.append(f"{source.kind}: {error}")
         else:
@@ -167,20 +156,17 @@ def fetch(card: DatasetCard, root: Path | None = None, kind: str = "", revision:
 
 def recorded(card: DatasetCard, source: Download, root: Path) -> dict[str, str]:
     """Hashes of row ids by split: the card's, and where it has none those that `bench data check --pin` kept here."""
-    own = read_table(root / HASHES, "run `bench data check --pin`").get(f"{card.name}/{source.kind}", {})
-    if not isinstance(own, dict) or not all(isinstance(v, str) for v in own.values()):
-        raise DataError(f"{root / HASHES} is not a table of hashes; remove it and run `bench data check --pin`")
+    own = pins.hashes(root).get(f"{card.name}/{source.kind}", {})
     return own | {str(split): digest for split, digest in source.sha256.items()}
 
 
-def pin(card: DatasetCard, kind: str, hashes: dict[str, str], root: Path | None = None) -> Path:
+def pin(card: DatasetCard, kind: str, hashes: dict[str, str]) -> Path:
     """Keep hashes of row ids for one source of a card, to be compared by every later check and decoding; the file."""
-    path = (root or data_folder()) / HASHES
-    write_table(path, read_table(path, "run `bench data check --pin`") | {f"{card.name}/{kind}": hashes})
-    return path
+    root = data_folder()
+    return pins.write(root / pins.HASHES, pins.hashes(root) | {f"{card.name}/{kind}": hashes})
 
 
 def unpinned(card: DatasetCard, root: Path | None = None) -> list[str]:
     """Hub repositories of a card for which neither the card nor `pins.json` names a commit."""
-    known = pins(root or data_folder())
-    return [s.repo for s in card.sources if isinstance(s, Hub) and not (s.revision or known.get(s.repo))]
+    root = root or data_folder()
+    return [s.repo for s in card.sources if isinstance(s, Hub) and not hub.commit_of(s, root)]

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench.cards.datasets import Download, Torchvision
-from bench.errors import DataError, UnknownName
+from bench.cards.datasets import Torchvision
+from bench.errors import DataError, UnknownName, retold
 from bench.pixels.sources.part import Part, read_files
 
 if TYPE_CHECKING:
@@ -86,49 +86,41 @@ KINDS: dict[str, Kind] = {
 }
 
 
-class Reader:
-    """Reads and fetches through torchvision."""
+def missing(source: Torchvision, part: str, root: Path) -> str:
+    """What is not there, in a few words; looks at paths only, so that listing stays cheap."""
+    wanted = root / _kind(source).there
+    return "" if wanted.exists() else f"no {wanted}"
 
-    def missing(self, source: Download, part: str, root: Path) -> str:
-        """What is not there, in a few words; looks at paths only, so that listing stays cheap."""
-        assert isinstance(source, Torchvision)
-        wanted = root / _kind(source).there
-        return "" if wanted.exists() else f"no {wanted}"
 
-    def open_part(self, source: Download, part: str, root: Path) -> Part:
-        """The data sets that make up a part, one after the other."""
-        assert isinstance(source, Torchvision)
-        data, kind = self._open(source, part, root), _kind(source)
-        names = kind.names if kind.names is not None else tuple(map(str, getattr(data[0], "classes", ())))
-        where = f"torchvision {source.dataset} ({part}) in {root}"
-        if kind.files is None:
-            return Part(where, sum(map(len, data)), names, lambda indices: _images(data, kind, part, indices))
-        files = [(path, label - kind.first) for each in data for path, label in kind.files(each)]
-        return Part(where, len(files), names, lambda indices: read_files(files, root, indices))
+def open_part(source: Torchvision, part: str, root: Path) -> Part:
+    """The data sets that make up a part, one after the other."""
+    data, kind = _open(source, part, root), _kind(source)
+    names = kind.names if kind.names is not None else tuple(map(str, getattr(data[0], "classes", ())))
+    where = f"torchvision {source.dataset} ({part}) in {root}"
+    if kind.files is None:
+        return Part(where, sum(map(len, data)), names, lambda indices: _images(data, kind, part, indices))
+    files = [(path, label - kind.first) for each in data for path, label in kind.files(each)]
+    return Part(where, len(files), names, lambda indices: read_files(files, root, indices))
 
-    def fetch(self, source: Download, parts: Sequence[str], root: Path, revision: str) -> None:
-        """Let torchvision download and unpack."""
-        for part in parts:
-            self._open(source, part, root, download=True)
 
-    def _open(self, source: Download, part: str, root: Path, download: bool = False) -> list[Any]:
-        assert isinstance(source, Torchvision)
-        kind = _kind(source)
-        from torchvision import datasets
+def fetch(source: Torchvision, parts: Sequence[str], root: Path, revision: str) -> None:
+    """Let torchvision download and unpack."""
+    for part in parts:
+        _open(source, part, root, download=True)
 
-        options = dict(kind.options) | ({"download": True} if download and source.dataset != "ImageNet" else {})
-        found = []
-        for name in kind.test if part == "test" else kind.train:
-            try:
-                with contextlib.redirect_stdout(io.StringIO()):
-                    make = getattr(datasets, source.dataset)
-                    found.append(make(root / kind.below, **{kind.keyword: name}, **options))
-            except Exception as error:
-                # Missing files, checksums, absent h5py, dead addresses: torchvision raises many kinds, with a text.
-                reason = " ".join(str(error).split())[:160] or type(error).__name__
-                where = root / kind.below
-                raise DataError(f"torchvision's {source.dataset} cannot be read in {where} ({reason})") from error
-        return found
+
+def _open(source: Torchvision, part: str, root: Path, download: bool = False) -> list[Any]:
+    kind = _kind(source)
+    from torchvision import datasets
+
+    options = dict(kind.options) | ({"download": True} if download and source.dataset != "ImageNet" else {})
+    folder = root / kind.below
+    text = f"torchvision's {source.dataset} cannot be read in {folder} ({{why}})"
+    # Missing files, checksums, absent h5py, dead addresses: torchvision raises many kinds, with a text.
+    with retold(DataError, text, Exception), contextlib.redirect_stdout(io.StringIO()):
+        make = getattr(datasets, source.dataset)
+        names = kind.test if part == "test" else kind.train
+        return [make(folder, **{kind.keyword: name}, **options) for name in names]
 
 
 def _kind(source: Torchvision) -> Kind:
@@ -139,13 +131,10 @@ def _kind(source: Torchvision) -> Kind:
 
 def _images(data: Sequence[Any], kind: Kind, part: str, indices: Sequence[int]) -> "Iterator[tuple[str, Image, int]]":
     from PIL.Image import Transpose
+    from torch.utils.data import ConcatDataset
 
-    lengths = [len(each) for each in data]
+    joined: ConcatDataset[Any] = ConcatDataset(data)
     for index in indices:
-        which, inside = 0, index
-        while inside >= lengths[which]:
-            inside -= lengths[which]
-            which += 1
-        image, label = data[which][inside]
+        image, label = joined[index]
         upright = image.transpose(Transpose.TRANSPOSE) if kind.transposed else image
         yield f"{part}/{index}", upright, int(label) - kind.first

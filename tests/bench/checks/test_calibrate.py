@@ -10,7 +10,7 @@ from bench.cards import suites
 from bench.checks import calibrate
 from bench.cli.app import call
 from bench.errors import BenchError
-from bench.kinds.cells import Finetune
+from bench.kinds.expert import Finetune
 from bench.plan import costs
 from bench.plan.costs import Costs
 from bench.plan.grid import grid, plan

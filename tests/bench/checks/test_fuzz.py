@@ -18,7 +18,7 @@ from bench.cards import datasets, suites
 from bench.cli import summary
 from bench.errors import BenchError
 from bench.exchange.tensorfile import TensorFile
-from bench.kinds.cells import from_identity
+from bench.kinds import from_identity
 from bench.leaderboard import boards, html, published, text
 from bench.plan import costs, selection
 from bench.store import compacted as parts

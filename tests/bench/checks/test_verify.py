@@ -10,7 +10,8 @@ import pytest
 from bench.checks.verify import Change, Recorded, Scratch, Verdict, changes, judge, verify
 from bench.cli.app import call
 from bench.errors import BenchError, DataError, UnknownName, Unwritable
-from bench.kinds.cells import Imported, from_identity
+from bench.kinds import from_identity
+from bench.kinds.imported import Imported
 from bench.store import results
 from bench.store.records import Record, pack_bits, unpack_bits
 from bench.store.store import Store

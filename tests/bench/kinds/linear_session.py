@@ -11,7 +11,6 @@ from torch import Tensor
 
 from bench.pixels.images import Images
 from bench.work.evaluate import Evaluator
-from bench.work.runtime import How
 from methods.merging import MERGING
 
 Picture = tuple[tuple[int, int], int]
@@ -65,7 +64,7 @@ class LinearSession:
         )
         self._evaluator, self._sets, self._vectors = Evaluator(backbone, batch_size=2), sets, vectors
         self.registry = SimpleNamespace(operator=MERGING.__getitem__)
-        self.runtime = How(prune=prune)
+        self.prune = prune
         self.asked: list[tuple[str, str]] = []
 
     def evaluator(self, cell: Any) -> Evaluator:

@@ -4,7 +4,11 @@ import pytest
 
 from bench.cards.recipes import Recipe
 from bench.errors import BenchError
-from bench.kinds.cells import KINDS, RECIPE_DEFAULTS, Addition, Cell, Finetune, ZeroShot, from_identity
+from bench.kinds import KINDS, from_identity
+from bench.kinds.addition import Addition
+from bench.kinds.base import Cell
+from bench.kinds.expert import RECIPE_DEFAULTS, Finetune
+from bench.kinds.zero_shot import ZeroShot
 from bench.work.coefficients import COARSE, WHOLE
 
 EXPERT = Finetune(
@@ -80,7 +84,7 @@ def test_runtime_choices_never_reach_a_key() -> None:
     from bench.work.runtime import How
 
     run_time = {f.name for f in fields(How)}
-    assert run_time & {f.name for kind in KINDS.values() for f in fields(kind)} == set()
+    assert run_time & {f.name for kind in KINDS.values() for f in fields(kind.cell)} == set()
 
 
 def test_key_follows_lineage() -> None:

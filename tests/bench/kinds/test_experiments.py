@@ -5,19 +5,15 @@ import pytest
 
 from bench.cards import suites
 from bench.errors import BenchError
-from bench.kinds import experiments
-from bench.kinds.cells import (
-    Addition,
-    Cell,
-    Disentangle,
-    Finetune,
-    Geometry,
-    Negation,
-    Posthoc,
-    Strength,
-    Variant,
-    from_identity,
-)
+from bench.kinds import disentanglement, from_identity, strength, subsets
+from bench.kinds.addition import Addition
+from bench.kinds.base import Cell
+from bench.kinds.disentanglement import Disentanglement
+from bench.kinds.expert import Finetune
+from bench.kinds.geometry import Geometry
+from bench.kinds.negation import Negation
+from bench.kinds.posthoc import Posthoc
+from bench.kinds.strength import Strength, StrengthExpert
 from bench.plan.grid import Grid, grid, plan
 from bench.registry import catalogue
 
@@ -60,16 +56,16 @@ def test_all_has_negation_and_geometry_and_demo_has_geometry() -> None:
 
 
 def test_subsets_are_all_or_so_many_of_every_size() -> None:
-    sizes = [len(s) for s in experiments.subsets(experts(), at_most=70)]
+    sizes = [len(s) for s in subsets.chosen(experts(), at_most=70)]
     assert {k: sizes.count(k) for k in set(sizes)} == {k: comb(8, k) for k in range(2, 9)}
-    few = [len(s) for s in experiments.subsets(experts(), at_most=3)]
+    few = [len(s) for s in subsets.chosen(experts(), at_most=3)]
     assert {k: few.count(k) for k in set(few)} == {2: 3, 3: 3, 4: 3, 5: 3, 6: 3, 7: 3, 8: 1}
-    assert experiments.subsets(experts(), at_most=0) == []
+    assert subsets.chosen(experts(), at_most=0) == []
 
 
 def test_samples_grow_and_are_the_same_for_every_method() -> None:
     def names(method: str, n: int) -> set[tuple[str, ...]]:
-        return {tuple(e.task for e in s) for s in experiments.subsets(experts(method), n)}
+        return {tuple(e.task for e in s) for s in subsets.chosen(experts(method), n)}
 
     assert names("att", 2) < names("att", 5)
     assert names("att", 5) == names("nonlinear", 5)
@@ -84,19 +80,21 @@ def test_the_whole_set_is_the_ordinary_addition() -> None:
 
 def test_tangent_methods_are_not_linearised_again() -> None:
     cells = plan(SUITE, grid("disentangle"), KNOWN, finetuning=["tta", "nonlinear"])
-    modes = {(c.finetuning, c.mode) for c in of(cells, Disentangle)}
+    modes = {(c.finetuning, c.mode) for c in of(cells, Disentanglement)}
     assert modes == {("tta", ""), ("nonlinear", ""), ("nonlinear", "posthoc-linear")}
     assert {c.finetuning for c in of(cells, Posthoc)} == {"nonlinear"}
-    assert len({c.tasks for c in of(cells, Disentangle)}) == experiments.PAIRS
+    assert len({c.tasks for c in of(cells, Disentanglement)}) == disentanglement.PAIRS
 
 
 def test_strengths_vary_lambda_alone_and_share_the_suites_experts() -> None:
     cells = plan(SUITE, grid("strength"), KNOWN)
     own = of(cells, Finetune)
-    strengths = sorted({*experiments.STRENGTHS, own[0].recipe.strength})
+    strengths = sorted({*strength.STRENGTHS, own[0].recipe.strength})
     assert sorted(c.strength for c in of(cells, Strength)) == strengths
-    assert len(of(cells, Variant)) == 8 * (len(strengths) - 1)
-    assert {replace(c.recipe, strength=0.0) for c in of(cells, Variant)} == {replace(own[0].recipe, strength=0.0)}
+    assert len(of(cells, StrengthExpert)) == 8 * (len(strengths) - 1)
+    assert {replace(c.recipe, strength=0.0) for c in of(cells, StrengthExpert)} == {
+        replace(own[0].recipe, strength=0.0)
+    }
     shared = next(c for c in of(cells, Strength) if c.strength == own[0].recipe.strength)
     assert shared.needs == tuple(e.key for e in own)
 

@@ -10,7 +10,7 @@ from linear_session import LinearSession, Picture, pictures
 
 from bench.ground.metrics import best_scaling
 from bench.kinds import addition
-from bench.kinds.cells import Addition
+from bench.kinds.addition import Addition
 from bench.store.records import PRUNED
 from bench.work.coefficients import COARSE, WHOLE
 from bench.work.pruning import bound, spread, sweep

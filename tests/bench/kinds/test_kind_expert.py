@@ -13,8 +13,8 @@ from safetensors import safe_open
 from stores import contents
 
 from bench.cards import suites
-from bench.kinds import experiments
-from bench.kinds.cells import Finetune
+from bench.kinds import strength
+from bench.kinds.expert import Finetune
 from bench.kinds.session import Session
 from bench.plan import grid
 from bench.plan.grid import Grid
@@ -75,10 +75,10 @@ def test_an_interrupted_expert_goes_on_bit_for_bit(tmp_path, monkeypatch, finetu
 
 def test_an_expert_at_another_strength_is_no_expert_of_a_board(tmp_path):
     session, cell = Session(How(), Store(tmp_path / "store")), expert("att+orthoreg")
-    (_, (variant,)), *_ = experiments.variants([cell])
-    assert variant.recipe.strength == 0.0
+    (_, (other,)), *_ = strength.by_strength([cell])
+    assert other.recipe.strength == 0.0
     assert {r["kind"] for r in session.execute(cell).rows} == {"expert"}
-    rows = session.execute(variant).rows
+    rows = session.execute(other).rows
     assert {(r["kind"], r["options"]) for r in rows} == {("variant", '{"strength":0.0}')}
 
 

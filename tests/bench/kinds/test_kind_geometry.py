@@ -6,8 +6,10 @@ from linear_session import LinearSession
 
 from bench.cards import suites
 from bench.errors import BenchError
-from bench.kinds import experiments, geometry
-from bench.kinds.cells import Finetune, Geometry
+from bench.kinds import geometry
+from bench.kinds.base import shared
+from bench.kinds.expert import Finetune
+from bench.kinds.geometry import Geometry
 from bench.kinds.session import Session
 from bench.plan import grid
 from bench.registry import catalogue
@@ -46,7 +48,7 @@ def test_it_runs_without_a_gpu_in_a_run_on_gpus(tmp_path) -> None:
     experts = [cell for cell in smoke if isinstance(cell, Finetune)]
     store = Store(tmp_path / "store")
     session = Session(How(device="cuda", gpu_fraction=0.5), store)
-    cell = experiments.geometry(experts)
+    cell = Geometry(**shared(experts))
     name = "transformer.resblocks.0.mlp.c_fc.weight"
     shape = session.evaluator(cell).backbone.pretrained[name].shape
     for seed, expert in enumerate(experts):

@@ -6,7 +6,7 @@ import pytest
 from linear_session import LinearSession
 
 from bench.kinds import negation
-from bench.kinds.cells import Negation
+from bench.kinds.negation import Negation
 from bench.store.records import SCHEMA, Record
 
 GRID = tuple(i / 20 for i in range(21))

@@ -6,7 +6,8 @@ import torch
 from linear_session import LinearSession, LinearTower
 
 from bench.kinds import addition, posthoc, strength
-from bench.kinds.cells import Posthoc, Strength
+from bench.kinds.posthoc import Posthoc
+from bench.kinds.strength import Strength
 
 FIELDS = {
     "suite": "toy",

@@ -11,7 +11,8 @@ import pytest
 
 from bench.cards import suites
 from bench.cli.app import call
-from bench.kinds.cells import Addition, Finetune
+from bench.kinds.addition import Addition
+from bench.kinds.expert import Finetune
 from bench.kinds.session import Session
 from bench.plan import grid
 from bench.registry.plugins import with_plugins

@@ -8,7 +8,10 @@ import torch
 
 from bench.cards.suites import Suite
 from bench.ground import metrics
-from bench.kinds.cells import Addition, Cell, Finetune, Negation
+from bench.kinds.addition import Addition
+from bench.kinds.base import Cell
+from bench.kinds.expert import Finetune
+from bench.kinds.negation import Negation
 from bench.pixels import images
 from bench.plan import grid
 from bench.registry import catalogue

@@ -5,7 +5,7 @@ from typing import ClassVar
 
 import pytest
 
-from bench.kinds.cells import Cell
+from bench.kinds.base import Cell
 from bench.plan.schedule import Counts, Schedule
 
 

@@ -10,7 +10,8 @@ import pytest
 from bench.cards import suites
 from bench.cli.app import call
 from bench.errors import BenchError
-from bench.kinds.cells import Addition, Finetune
+from bench.kinds.addition import Addition
+from bench.kinds.expert import Finetune
 from bench.plan import search
 from bench.registry import catalogue
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench.errors import BenchError
-from bench.work.coefficients import COARSE, WHOLE, look, most
+from bench.work.coefficients import COARSE, WHOLE, most, search
 
 
 def swept(sweep: str, curve: Mapping[float, float]) -> tuple[float, list[Sequence[float]]]:
@@ -23,7 +23,7 @@ def swept(sweep: str, curve: Mapping[float, float]) -> tuple[float, list[Sequenc
     def best(found: Mapping[float, float]) -> float:
         return max(sorted(found), key=lambda c: found[c])
 
-    found, asked = look(sweep, curve, ask, best)
+    found, asked = search(sweep, curve, ask, best)
     assert list(found) == sorted(found) == list(asked) == sorted(c for some in rounds for c in some)
     assert len(asked) <= most(sweep, len(curve))
     return best(found), rounds
@@ -68,7 +68,7 @@ def test_an_ask_may_leave_out_what_cannot_win() -> None:
     def ask(some: Sequence[float], found: Mapping[float, float]) -> dict[float, float]:
         return {c: c for c in some if c >= max(found, default=-math.inf)}
 
-    found, asked = look(COARSE, map(float, range(9)), ask, lambda found: max(found))
+    found, asked = search(COARSE, map(float, range(9)), ask, lambda found: max(found))
     assert (found, asked) == ({0.0: 0.0, 4.0: 4.0, 8.0: 8.0}, (0.0, 4.0, 6.0, 7.0, 8.0))
 
 

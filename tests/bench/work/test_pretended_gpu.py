@@ -8,7 +8,7 @@ import torch
 
 from bench.cards import suites
 from bench.cards.datasets import DatasetCard, Split
-from bench.kinds.cells import Cell
+from bench.kinds.base import Cell
 from bench.kinds.session import Session
 from bench.pixels import images
 from bench.pixels.images import Images

@@ -7,9 +7,10 @@ from linear_session import LinearSession
 from open_clip.transformer import VisionTransformer
 
 from bench.errors import BenchError
-from bench.kinds import disentangle
-from bench.kinds.cells import Disentangle
+from bench.kinds import disentanglement
+from bench.kinds.disentanglement import Disentanglement
 from bench.pixels.images import Images
+from bench.work.disentanglement import predictions
 from bench.work.evaluate import Evaluator
 from methods.tower import Tower
 
@@ -20,9 +21,9 @@ VECTORS = {"one": ONE, "two": TWO}
 SETS = {("one", "validation"): [((5, 4), 0), ((9, 0), 0)], ("two", "validation"): [((3, 4), 1), ((3, 4), 0)]}
 
 
-def cell(finetuning: str = "att", mode: str = "", grid=(-1.0, 0.0, 1.0), images: int = 1) -> Disentangle:
+def cell(finetuning: str = "att", mode: str = "", grid=(-1.0, 0.0, 1.0), images: int = 1) -> Disentanglement:
     tasks = (("one", "card"), ("two", "card"))
-    return Disentangle(
+    return Disentanglement(
         suite="toy", backbone="toy", backbone_fingerprint="fp", tasks=tasks, experts=("one", "two"),
         finetuning=finetuning, mode=mode, coefficients=grid, images=images, seed=0,
     )  # fmt: skip
@@ -31,7 +32,7 @@ def cell(finetuning: str = "att", mode: str = "", grid=(-1.0, 0.0, 1.0), images:
 @pytest.mark.parametrize(("finetuning", "mode"), [("att", ""), ("att", "posthoc-linear"), ("tta+orthoreg", "")])
 def test_xi_by_hand(finetuning: str, mode: str) -> None:
     """A linear tower is its own tangent model, so every mode gives these numbers."""
-    rows, found = disentangle.run(cell(finetuning, mode), LinearSession(SETS, VECTORS))
+    rows, found = disentanglement.run(cell(finetuning, mode), LinearSession(SETS, VECTORS))
     assert rows == []
     assert found["disagreements"] == [[[0, 0, 0], [1, 0, 0], [0, 0, 0]], [[1, 1, 0], [0, 0, 0], [0, 0, 1]]]
     assert found["totals"] == [1, 1]
@@ -41,20 +42,20 @@ def test_xi_by_hand(finetuning: str, mode: str) -> None:
 
 def test_shares_are_of_each_tasks_own_images() -> None:
     """(9, 0) never changes, so task one contributes 1/2 at (0, -1); both pictures of task two are the same."""
-    _, found = disentangle.run(cell(images=2), LinearSession(SETS, VECTORS))
+    _, found = disentanglement.run(cell(images=2), LinearSession(SETS, VECTORS))
     assert found["totals"] == [2, 2]
     assert found["error"] == [[1, 1, 0], [0.5, 0, 0], [0, 0, 1]]
 
 
 def test_disjoint_vectors_are_disentangled() -> None:
     """A second vector of zeros changes nothing for task one, and task two is moved by the first alone."""
-    _, found = disentangle.run(cell(), LinearSession(SETS, {"one": ONE, "two": [[0.0, 0.0], [0.0, 0.0]]}))
+    _, found = disentanglement.run(cell(), LinearSession(SETS, {"one": ONE, "two": [[0.0, 0.0], [0.0, 0.0]]}))
     assert found["disagreements"][0] == [[0, 0, 0]] * 3
 
 
 def test_zero_must_be_a_coefficient() -> None:
     with pytest.raises(BenchError, match="needs coefficient 0"):
-        disentangle.run(cell(grid=(-1.0, 1.0)), LinearSession(SETS, VECTORS))
+        disentanglement.run(cell(grid=(-1.0, 1.0)), LinearSession(SETS, VECTORS))
 
 
 def test_on_a_transformer_both_ways_equal_models_built_one_by_one() -> None:
@@ -75,8 +76,7 @@ def test_on_a_transformer_both_ways_equal_models_built_one_by_one() -> None:
     _, second = reference.dual(base, two, x)
 
     plain, tangent = (
-        disentangle.predictions(evaluator, (one, two), grid, images, head, tangent=linearised)
-        for linearised in (False, True)
+        predictions(evaluator, (one, two), grid, images, head, tangent=linearised) for linearised in (False, True)
     )
     assert plain.shape == tangent.shape == (3, 3, 5)
     for i, a in enumerate(grid):

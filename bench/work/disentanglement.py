@@ -3,10 +3,10 @@
     xi(a_1, a_2) = sum_t E_{x of task t} [ f(x; theta_0 + a_t tau_t) != f(x; theta_0 + a_1 tau_1 + a_2 tau_2) ]
 
 with predictions f by the zero-shot head of task t. It is 0 where adding the other task changes no prediction, and at
-most 2. Stored as integers: how many of the first `images` validation images of each task change their class.
+most 2. Stored as integers: how many images of each task change their class.
 
 A tangent model is affine in the coefficients, so f_0, J tau_1 and J tau_2 of every image serve the whole square: two
-directional derivatives instead of one forward per point. `posthoc-linear` evaluates ordinary experts in that way.
+directional derivatives instead of one forward per point. Post-hoc linearisation evaluates ordinary experts in that way.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,10 +14,6 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from bench.errors import BenchError
-from bench.kinds.cells import Disentangle
-from bench.kinds.protocol import Warm
-from bench.kinds.rows import Found
 from bench.pixels.images import Images
 from bench.work.backbone import Backbone
 from bench.work.evaluate import Evaluator, predict
@@ -25,29 +21,6 @@ from methods.vectors import TaskVector
 
 Features = Callable[[float, float], Tensor]
 """`features(a_1, a_2)`, [images, embed]."""
-
-
-def run(cell: Disentangle, session: Warm) -> Found:
-    """No rows. Metrics, axes named by `tasks` and `coefficients`: `disagreements` [2, n, n] integers (task, place of
-    a_1, place of a_2), `totals` [2], and `error` [n, n] = xi."""
-    if 0.0 not in cell.coefficients:
-        raise BenchError("disentanglement needs coefficient 0, where a task vector stands alone; add it to the grid")
-    evaluator, zero = session.evaluator(cell), cell.coefficients.index(0.0)
-    tangent = cell.mode == "posthoc-linear" or session.tangent(cell.finetuning)
-    vectors = [session.vectors(key)[0] for key in cell.experts]
-    counts, totals = [], []
-    for t, (images, head) in enumerate(session.image_sets(cell, cell.tasks, "validation")):
-        some = Images(images.pixels[: cell.images], images.labels[: cell.images])
-        found = predictions(evaluator, vectors, cell.coefficients, some, head, tangent=tangent)
-        counts.append(disagreements(found, zero, t))
-        totals.append(len(some))
-    return [], {
-        "tasks": [task for task, _ in cell.tasks],
-        "coefficients": list(cell.coefficients),
-        "disagreements": [count.tolist() for count in counts],
-        "totals": totals,
-        "error": error(counts, totals),
-    }
 
 
 def disagreements(classes: Tensor, zero: int, own: int) -> Tensor:
@@ -97,7 +70,7 @@ def _plain(backbone: Backbone, moves: Sequence[TaskVector], batches: Sequence[Te
 
 def _tangent(backbone: Backbone, moves: Sequence[TaskVector], batches: Sequence[Tensor]) -> Features:
     """One forward and two directional derivatives for all points."""
-    found = [list(map(backbone.tower.frozen_dual(backbone.pretrained, move), batches)) for move in moves]
-    f0 = torch.cat([value for value, _ in found[0]])
-    one, two = (torch.cat([moved for _, moved in along]) for along in found)
+    duals = [list(map(backbone.tower.frozen_dual(backbone.pretrained, move), batches)) for move in moves]
+    f0 = torch.cat([value for value, _ in duals[0]])
+    one, two = (torch.cat([moved for _, moved in along]) for along in duals)
     return lambda a, b: f0 + a * one + b * two
