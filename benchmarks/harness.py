@@ -25,8 +25,7 @@ from typing import Any
 
 from bench.cards import suites
 from bench.driver import execute
-from bench.driver.base import Workers
-from bench.driver.progress import Progress
+from bench.driver.base import Observer
 from bench.ground.versions import commit
 from bench.kinds.base import Cell
 from bench.plan import grid
@@ -34,6 +33,7 @@ from bench.plan.schedule import Schedule
 from bench.registry.catalogue import load
 from bench.store import results
 from bench.store.store import Store
+from bench.work.runtime import How
 from benchmarks._noop import Noop
 
 HERE = Path(__file__).parent
@@ -89,23 +89,23 @@ def read(seeds: int, store: str) -> dict[str, Any]:
 STAGES: dict[str, Callable[..., dict[str, Any]]] = {f.__name__: f for f in (schedule, drive, fill, ray, read)}
 
 
-class Clock(Progress):
-    """Notes when cells end."""
+class Clock(Observer):
+    """Notes when the first and the last cell end."""
 
-    def settle(self, *given: Any, **named: Any) -> None:
-        super().settle(*given, **named)
-        self.ended = time.perf_counter()
-        self.settled = [*getattr(self, "settled", [])[:1], self.ended]
+    first = last = 0.0
+
+    def settled(self, *given: Any) -> None:
+        self.last = time.perf_counter()
+        self.first = self.first or self.last
 
 
 def _driven(cells: list[Cell], store: str, session: Callable[[], Any], *, local: bool) -> dict[str, Any]:
     state = Schedule(cells)
-    clock = Clock(state, quiet=True)
-    execute.run(state, Store(store), session, progress=clock, workers=Workers(), local=local)
+    clock = Clock()
+    execute.run(state, Store(store), session, How(local=local), clock)
     if len(state.done) != len(cells):
         raise SystemExit(f"{len(state.done)} of {len(cells)} cells done")
-    first, last = clock.settled
-    return {"per_cell_ms": 1e3 * (last - first) / (len(cells) - 1), "cells": len(cells)}
+    return {"per_cell_ms": 1e3 * (clock.last - clock.first) / (len(cells) - 1), "cells": len(cells)}
 
 
 # --- the whole -----------------------------------------------------------------------------------------------------

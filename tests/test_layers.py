@@ -25,6 +25,7 @@ FLOORS = (
     "exchange",
     "checks",
     "cli",
+    "face",
     "",  # the face, `bench/__init__.py`, and `__main__`
 )
 """From the ground up. One room a floor, so an import between two rooms always has one direction."""

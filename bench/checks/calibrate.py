@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -28,7 +27,7 @@ from bench.work import backbone, finetune, weights
 from bench.work.backbone import Backbone
 from bench.work.evaluate import Evaluator
 from bench.work.pictures import Pictures
-from bench.work.runtime import Runtime, settle
+from bench.work.runtime import How, settle
 from bench.work.training import Training
 
 CLASSES = 10
@@ -38,23 +37,23 @@ def measure(
     name: str,
     catalogue: Catalogue,
     *,
-    device: str = "cpu",
     methods: Sequence[str],
     batch: int = 0,
     steps: int = 0,
     recipe: Sequence[tuple[str, Any]] = (),
-    runtime: Mapping[str, Any] = MappingProxyType({}),
+    how: How | None = None,
     say: Callable[[str], None] = lambda text: None,
 ) -> Costs:
     """Time training by method, evaluation and its derivative for the backbone `name`.
 
     `batch` and `steps` are those of the timed runs; by default 128 images and 20 steps on CUDA, 2 steps of 8 images (32
-    small ones) on one thread of a CPU. `recipe` and `runtime` are options that differ from those of a plain run.
+    small ones) on one thread of a CPU. `recipe` has the options that differ from those of a plain run.
     BenchError without such a device, or where CUDA memory ends.
     """
-    if device == "cuda" and not torch.cuda.is_available():
+    how = how or How()
+    on_gpu = how.device == "cuda"
+    if on_gpu and not torch.cuda.is_available():
         raise BenchError("no CUDA device here; use --device cpu, or run on a machine that has one")
-    on_gpu, how = device == "cuda", Runtime("", device=device, **runtime)
     settle(how)
     base = _backbone(name, how, say)
     size = base.card.image_size
@@ -75,7 +74,7 @@ def measure(
     plain = {str(method): training for method, training in trainings.items() if not method.regularizer}
     return Costs(
         backbone=name,
-        device=device,
+        device=how.device,
         name=torch.cuda.get_device_name() if on_gpu else f"one thread of a {platform.machine()} CPU",
         batch=batch,
         train={method: training.step / batch for method, training in plain.items()},
@@ -161,7 +160,7 @@ class _Sample:
         return _seconds(plain, self.on_gpu) / len(images), _seconds(along, self.on_gpu) / len(images)
 
 
-def _backbone(name: str, how: Runtime, say: Callable[[str], None]) -> Backbone:
+def _backbone(name: str, how: How, say: Callable[[str], None]) -> Backbone:
     card = suites.backbone(name)
     options: dict[str, Any] = {
         "device": how.device, "fast": how.fast, "checkpointing": how.checkpointing, "compiled": how.compile

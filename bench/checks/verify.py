@@ -30,7 +30,7 @@ from bench.store import results
 from bench.store.records import Cells, Record, in_both, unpack_bits
 from bench.store.store import Store
 from bench.tables import collect
-from bench.work.runtime import Runtime
+from bench.work.runtime import How
 
 MADE_WITH = ("torch", "machine", "device", "commit")
 """What of a record's provenance is shown when a cell comes out different."""
@@ -177,7 +177,7 @@ class Scratch(Store):
 
 
 def verify(
-    recorded: Recorded, keys: Sequence[str], *, experts: bool = False, runtime: Mapping[str, Any] | None = None
+    recorded: Recorded, keys: Sequence[str], *, experts: bool = False, how: How | None = None
 ) -> Iterator[Verdict]:
     """Run the cells `keys` again, with `experts` those they were made from first, and judge one after the other.
 
@@ -186,7 +186,7 @@ def verify(
     """
     with TemporaryDirectory(prefix="bench-verify-") as folder:
         scratch = Scratch(folder, recorded)
-        session = Session(Runtime(store=folder, save_minutes=0, **(runtime or {})), scratch)
+        session = Session(replace(how or How(), save_minutes=0.0), scratch)
         cells = [_cell(recorded.record(key), session.registry) for key in keys]
         made_from = [_cell(recorded.record(need), session.registry) for cell in cells for need in cell.needs]
         needed = list({cell.key: cell for cell in made_from}.values())
@@ -196,6 +196,12 @@ def verify(
             found = session.execute(cell)
             scratch.write(found)
             yield judge(cell, recorded.record(cell.key), found)
+
+
+def report(row: str, recorded: Recorded, verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    """What `bench verify --json` prints: row, store, same, and for each cell the facts of its verdict."""
+    same = all(verdict.same for verdict in verdicts)
+    return {"row": row, "store": shown(recorded.where), "same": same, "cells": [v.facts() for v in verdicts]}
 
 
 def judge(cell: Cell, recorded: Record, found: Record) -> Verdict:

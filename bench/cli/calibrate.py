@@ -51,12 +51,12 @@ def calibrate(
     from bench.checks import calibrate as measuring
     from bench.plan import costs
     from bench.plan.grid import EIGHT
-    from bench.work import runtime as running
+    from bench.work.runtime import How, parse
 
     asked = names(methods) or EIGHT
     found = measuring.measure(
-        backbone, catalogue(include), device=device, methods=asked, batch=batch, steps=steps,
-        recipe=recipes.parse(recipe or ()), runtime=running.parse(runtime),
+        backbone, catalogue(include), methods=asked, batch=batch, steps=steps,
+        recipe=recipes.parse(recipe or ()), how=How(device=device, **parse(runtime)),
         say=lambda text: print(text, file=sys.stderr, flush=True),
     )  # fmt: skip
     path = costs.write(found)

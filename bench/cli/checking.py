@@ -1,19 +1,17 @@
 """`bench check FILE`: the laws of every operator in a user's file, then the smoke grid with it in a scratch store."""
 
 import tempfile
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bench.cards import suites
 from bench.checks import laws
 from bench.cli.summary import top
-from bench.driver import base, execute
-from bench.driver.progress import Progress
+from bench.driver.execute import execute
 from bench.errors import BenchError
-from bench.plan import grid
+from bench.plan.selection import Selection
 from bench.registry import live
 from bench.store.store import Store
+from bench.work.runtime import How
 
 
 def check_file(file: str, *, quick: bool = False) -> list[dict[str, Any]]:
@@ -29,7 +27,7 @@ def check_file(file: str, *, quick: bool = False) -> list[dict[str, Any]]:
     ]
     sound = [report["name"] for report in reports if not report["problems"]]
     if sound and not quick:
-        found = _smoke(path, sound, with_file)
+        found = _smoke(path, sound)
         for report in reports:
             line = found.get(report["name"], "")
             if line.startswith("failed"):
@@ -39,16 +37,11 @@ def check_file(file: str, *, quick: bool = False) -> list[dict[str, Any]]:
     return reports
 
 
-def _smoke(path: str, operators: list[str], known: live.Registry) -> dict[str, str]:
-    chosen = grid.grid("smoke")
-    cells = grid.plan(
-        suites.load(chosen.suite), chosen, live.catalogue_of(known), finetuning=("nonlinear",), operators=operators
-    )
+def _smoke(path: str, operators: list[str]) -> dict[str, str]:
+    cells = Selection(methods=("nonlinear",), operators=operators, include=(path,)).cells()
     with tempfile.TemporaryDirectory(prefix="bench-check-") as folder:
         store = Store(folder)
-        state = execute.schedule(cells, store)
-        session = partial(execute.open_session, {"store": folder, "include": (path,)})
-        execute.run(state, store, session, progress=Progress(state, quiet=True), workers=base.Workers(), local=True)
+        state = execute(cells, store, How(local=True, include=(path,)))
         lines = {
             row["row"].partition("/")[2]: f"mini8, two tasks, few steps: accuracy {100 * row['accuracy']:.2f} %"
             for row in top(store, cells, len(operators))

@@ -34,8 +34,8 @@ def doctor(
     """
     from bench.checks import doctor as checks
 
-    which = Which(grid, suite)
-    found = checks.examine(store, which.suite_name(), which.cells(), device=device, address=address)
+    asked = Which(grid, suite).selection
+    found = checks.examine(store, asked.suite_name, asked.cells(), device=device, address=address)
     if json:
         print_json(list(map(asdict, found)))
     else:

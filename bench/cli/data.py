@@ -1,6 +1,5 @@
 """Verbs over datasets: data show, ls, check, fetch."""
 
-import os
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -10,11 +9,7 @@ import typer
 from bench.cli.options import JsonOption, names, print_json, print_table
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from bench.cards.datasets import DatasetCard, Split
-    from bench.kinds.base import Cell
-    from bench.store.store import Store
 
 data = typer.Typer(help="Images: look at them, check them, bring them here.", rich_markup_mode=None)
 NamesArgument = Annotated[list[str] | None, typer.Argument(help="Datasets or suites; default: all of mini8.")]
@@ -24,8 +19,6 @@ SourceOption = Annotated[
 ]
 DRAWN = 32
 """Side of generated images, in pixels."""
-FEW = 2_000
-"""Rows that are decoded sooner than processes start."""
 
 
 def register(app: typer.Typer) -> None:
@@ -193,6 +186,8 @@ def fetch(
 
 
 def _fetch(card: "DatasetCard", force: bool, source: str, revision: str, decode: bool) -> None:
+    from bench.driver.inputs import decoded
+    from bench.driver.progress import Progress
     from bench.pixels import images, sources
 
     if card.drawn:
@@ -212,7 +207,7 @@ def _fetch(card: "DatasetCard", force: bool, source: str, revision: str, decode:
         print(f"{card.name}: fetched from {sources.fetch(card, kind=source, revision=revision)}")
     if decode:
         for size, split in product(sorted(_sizes(card.name)), _read(card)):
-            print(f"{card.name} {split}: {decoded(card, split, size, source)}")
+            print(f"{card.name} {split}: {decoded(card, split, size, Progress(), source)}")
 
 
 def _read(card: "DatasetCard") -> "list[Split]":
@@ -235,49 +230,3 @@ def _sizes(task: str = "") -> set[int]:
         if not task or task in (*suite.tasks, suite.control)
         for name in suite.backbones
     }
-
-
-def decode_missing(cells: "Sequence[Cell]") -> None:
-    """Decode what these cells read and the cache does not hold, so that a wrong row stops a run before any work."""
-    from bench.cards import datasets, suites
-    from bench.pixels import images
-    from bench.plan import preflight
-
-    sizes = {suites.backbone(cell.backbone).image_size for cell in cells}
-    for task, split in preflight.needed(cells):
-        card = datasets.load(task)
-        for size in sorted(sizes):
-            if not images.ready(card, split, size):
-                decoded(card, split, size)
-
-
-def same_rows(cells: "Sequence[Cell]", store: "Store") -> None:
-    """StoreError unless these cells read the rows that the results in the store were computed from."""
-    from bench.cards import datasets, suites
-    from bench.pixels import images
-    from bench.plan import preflight
-
-    size = suites.backbone(cells[0].backbone).image_size if cells else 0
-    for task, split in preflight.needed(cells):
-        card = datasets.load(task)
-        if not card.drawn:
-            store.agree(f"{task}-{split}", images.row_hash(card, split, size))
-
-
-def decoded(card: "DatasetCard", split: "Split", size: int, source: str = "") -> Path:
-    """Decode a split with all cores, with a bar on a terminal; the cache folder."""
-    from rich.console import Console
-    from rich.progress import Progress
-
-    from bench.pixels import images
-    from bench.pixels.sources.decode import build
-
-    rows, cores = card.splits[split].rows, os.cpu_count() or 1
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        shown = bar.add_task(f"{card.name} {split}", total=rows)
-        return build(
-            card, split, size, images.cache_folder() / "images", kind=source,
-            workers=cores if cores > 1 and rows > FEW else 0,
-            progress=lambda done, total: bar.update(shown, completed=done, total=total),
-        )  # fmt: skip

@@ -1,11 +1,14 @@
 """Verbs that bring published experts into a store and take models out of it: import, export."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from bench.cli.groups import grouped
 from bench.cli.options import STORE, IncludeOption, JsonOption, StoreOption, absolute, catalogue, names, print_json
+from bench.work.runtime import How
 
 if TYPE_CHECKING:
     from bench.cards.suites import Suite
@@ -22,30 +25,38 @@ TaskOption = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the verbs of this file."""
-    app.command("import")(import_)
+    app.command("import")(grouped(import_))
     app.command()(export)
 
 
-def import_(
-    files: FilesArgument,
-    task: TaskOption = None,
-    backbone: Annotated[str, typer.Option("--backbone", help="What they were fine-tuned from.")] = "ViT-B-32",
+@dataclass(frozen=True)
+class Claims:
+    """What is said of files to import, beside what they say themselves."""
+
+    backbone: Annotated[str, typer.Option("--backbone", help="What they were fine-tuned from.")] = "ViT-B-32"
     finetuning: Annotated[
         str, typer.Option("--finetuning", help="How: nonlinear, tta+orthoreg, ...; default: as the format says.")
-    ] = "",
-    family: Annotated[str, typer.Option("--family", help="Whose release it is; records its known defects.")] = "",
-    suite: Annotated[str, typer.Option("--suite", help="Suite of the tasks.")] = "vision8",
-    seed: Annotated[int, typer.Option("--seed", min=0, help="Which of several published experts it is.")] = 0,
-    sha256: Annotated[str, typer.Option("--sha256", help="Expected hash of the file; one file at a time.")] = "",
+    ] = ""
+    family: Annotated[str, typer.Option("--family", help="Whose release it is; records its known defects.")] = ""
+    suite: Annotated[str, typer.Option("--suite", help="Suite of the tasks.")] = "vision8"
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Which of several published experts it is.")] = 0
+    sha256: Annotated[str, typer.Option("--sha256", help="Expected hash of the file; one file at a time.")] = ""
     lora_alpha: Annotated[
         float | None, typer.Option("--lora-alpha", help="Of adapters that do not record it: the OrthoReg authors'.")
-    ] = None,
+    ] = None
     peft_out_proj: Annotated[
         int | None,
         typer.Option(
             "--peft-out-proj", min=1, max=2, help="How often PEFT added out_proj's pair; default: by its age."
         ),
-    ] = None,
+    ] = None
+
+
+def import_(
+    *,
+    files: FilesArgument,
+    task: TaskOption = None,
+    claims: Claims,
     store: StoreOption = STORE,
     device: Annotated[Literal["cpu", "cuda"], typer.Option("--device", help="Where they are evaluated.")] = "cpu",
     json: JsonOption = False,
@@ -58,29 +69,36 @@ def import_(
     from bench.cards import suites
     from bench.errors import BenchError
     from bench.exchange import experts
-    from bench.kinds.session import Runtime, Session
+    from bench.exchange.checkpoints import import_expert
+    from bench.kinds.session import Session
     from bench.store.store import Store
     from bench.work import backbone as backbones
 
-    known = suites.load(suite)
-    if sha256 and len(files) > 1:
+    suite = suites.load(claims.suite)
+    if claims.sha256 and len(files) > 1:
         raise BenchError("--sha256 is the hash of one file; import them one at a time")
-    tasks = experts.tasks_of(files, names(task), known)
-    base = backbones.load(backbone, (), device="cpu")
-    opened = Store(store)
-    session = Session(Runtime(opened.address, device))
-    found = []
+    tasks = experts.tasks_of(files, names(task), suite)
+    base = backbones.load(claims.backbone, (), device="cpu")
+    session = Session(How(device=device), Store(store))
+    reports = []
     for path, name in zip(files, tasks, strict=True):
+        expert = import_expert(
+            path,
+            claims.family or None,
+            sha256=claims.sha256,
+            alpha=claims.lora_alpha,
+            out_proj=claims.peft_out_proj,
+        )
         cell = experts.bring(
-            path, opened, known, base, catalogue(()), task=name, finetuning=finetuning, family=family or None,
-            seed=seed, sha256=sha256, alpha=lora_alpha, out_proj=peft_out_proj,
+            path, expert, session.store, suite, base, catalogue(()), task=name, finetuning=claims.finetuning,
+            seed=claims.seed,
         )  # fmt: skip
-        found.append({"file": str(path), **_measured(cell, known, session)})
+        reports.append({"file": str(path), **_measured(cell, suite, session)})
         if not json:
-            _tell(found[-1])
+            _tell(reports[-1])
     if json:
-        print_json(found)
-    return 1 if any(said["error"] for said in found) else 0
+        print_json(reports)
+    return 1 if any(report["error"] for report in reports) else 0
 
 
 def _measured(cell: "Imported", suite: "Suite", session: "Session") -> dict[str, Any]:
@@ -88,26 +106,25 @@ def _measured(cell: "Imported", suite: "Suite", session: "Session") -> dict[str,
     from bench.cards import suites
     from bench.plan import preflight
 
-    kept = session.store.read_import(cell.key)
-    said = {"key": cell.key, "task": cell.task, "finetuning": cell.finetuning, "format": kept["format"]}
-    said |= {"sha256": cell.sha256, "notes": kept["notes"], "accuracy": None, "error": ""}
+    origin = session.store.read_import(cell.key)
+    report = {"key": cell.key, "task": cell.task, "finetuning": cell.finetuning, "format": origin["format"]}
+    report |= {"sha256": cell.sha256, "notes": origin["notes"], "accuracy": None, "error": ""}
     if preflight.has_images(suite.card(cell.task), suites.backbone(cell.backbone).image_size):
         outcome = session.attempt(cell)
-        said |= {"accuracy": outcome.headline.get("accuracy"), "error": outcome.error}
-    return said
+        report |= {"accuracy": outcome.headline.get("accuracy"), "error": outcome.error}
+    return report
 
 
-def _tell(said: dict[str, Any]) -> None:
-    accuracy = said["accuracy"]
-    state = (
-        f"failed: {said['error']}"
-        if said["error"]
-        else f"test accuracy {100 * accuracy:.2f} %"
-        if accuracy is not None
-        else f"not evaluated, its images are not here (`bench data fetch {said['task']}`, then `bench run`)"
-    )
-    print(f"{said['finetuning']} {said['task']}: {said['key']} from {said['file']} ({said['format']}); {state}")
-    for note in said["notes"]:
+def _tell(report: dict[str, Any]) -> None:
+    accuracy, task = report["accuracy"], report["task"]
+    if report["error"]:
+        state = f"failed: {report['error']}"
+    elif accuracy is not None:
+        state = f"test accuracy {100 * accuracy:.2f} %"
+    else:
+        state = f"not evaluated, its images are not here (`bench data fetch {task}`, then `bench run`)"
+    print(f"{report['finetuning']} {task}: {report['key']} from {report['file']} ({report['format']}); {state}")
+    for note in report["notes"]:
         print(f"  note: {note}")
 
 
@@ -131,18 +148,18 @@ def export(
     Pretrained weights plus the chosen coefficient times the task vector, with a model card that has its test results.
     """
     from bench.exchange import experts
-    from bench.kinds.session import Runtime, Session
+    from bench.kinds.session import Session
     from bench.store.store import Store
     from bench.work import backbone as backbones
 
     opened = Store(store, create=False)
     narrow = {"suite": suite or None, "backbone": backbone or None, "seed": seed, "task": task or None}
     record = experts.find(opened, name, **narrow)
-    chosen = experts.model(record, Session(Runtime(opened.address, include=absolute(include))), task)
+    chosen = experts.model(record, Session(How(include=absolute(include)), opened), task)
     base = backbones.load(chosen.cell.backbone, ())
     digest = experts.export(chosen, base, out, form, opened)
-    said = {"out": str(out), "format": form, "row": chosen.name, "key": chosen.cell.key, "scaling": chosen.scaling}
+    about = {"out": str(out), "format": form, "row": chosen.name, "key": chosen.cell.key, "scaling": chosen.scaling}
     if json:
-        print_json(said | {"sha256": digest})
+        print_json(about | {"sha256": digest})
     else:
         print(f"{out}: {chosen.name} at coefficient {chosen.scaling:g} (cell {chosen.cell.key}), sha256 {digest}")

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
@@ -18,45 +18,58 @@ from bench.cli.options import (
     RuntimeOption,
     StoreOption,
     SuiteOption,
-    catalogue,
-    imported,
+    absolute,
     names,
     offered,
 )
-from bench.errors import BenchError
-from bench.ground.names import FAMILY
+from bench.work.runtime import How, option, parse
 
 if TYPE_CHECKING:
-    from bench.driver.base import Workers
-    from bench.kinds.base import Cell
+    from bench.plan.selection import Selection
 
 
 def grouped(verb: Callable[..., Any]) -> Callable[..., Any]:
-    """`verb`, for Typer: in place of each parameter whose type is a dataclass stand the fields of that dataclass."""
+    """`verb`, for Typer: in place of each parameter whose type is a dataclass stand options for its fields."""
     hints = get_type_hints(verb, include_extras=True)
-    groups: dict[str, Any] = {}
-    found = []
+    groups: dict[str, tuple[Any, list[Parameter]]] = {}
+    parameters = []
     for name, given in signature(verb).parameters.items():
-        group = hints[name]
         if not is_dataclass(hints[name]):
-            found.append(given.replace(annotation=group, kind=Parameter.KEYWORD_ONLY))
+            parameters.append(given.replace(annotation=hints[name], kind=Parameter.KEYWORD_ONLY))
             continue
-        groups[name] = group
-        values = group() if given.default is Parameter.empty else given.default
-        types = get_type_hints(group, include_extras=True)
-        found += [
-            Parameter(f.name, Parameter.KEYWORD_ONLY, default=getattr(values, f.name), annotation=types[f.name])
-            for f in fields(group)
-        ]
+        values = hints[name]() if given.default is Parameter.empty else given.default
+        groups[name] = hints[name], _options(values)
+        parameters += groups[name][1]
 
     @functools.wraps(verb)
     def flat(**given: Any) -> Any:
-        made = {name: group(**{f.name: given.pop(f.name) for f in fields(group)}) for name, group in groups.items()}
+        made = {}
+        for name, (group, options) in groups.items():
+            values = {option.name: given.pop(option.name) for option in options}
+            rare = parse(values.pop("runtime", ()))
+            made[name] = group(**values, **rare)
         return verb(**given, **made)
 
-    flat.__signature__ = signature(verb).replace(parameters=found)  # type: ignore[attr-defined]
-    flat.__annotations__ = {p.name: p.annotation for p in found}
+    flat.__signature__ = signature(verb).replace(parameters=parameters)  # type: ignore[attr-defined]
+    flat.__annotations__ = {p.name: p.annotation for p in parameters}
     return flat
+
+
+def _options(values: Any) -> list[Parameter]:
+    """The options of a group whose defaults are `values`; of `How` they are what its fields say of themselves."""
+    types = get_type_hints(type(values), include_extras=True)
+    options = []
+    for one in fields(values):
+        kind = types[one.name]
+        if isinstance(values, How):
+            if option(one) in ("-", "--runtime"):
+                continue
+            bounds = one.metadata["least"] if kind in (int, float) and not one.metadata["wanted"] else None
+            kind = Annotated[kind, typer.Option(option(one), min=bounds, help=one.metadata["says"])]
+        options.append(Parameter(one.name, Parameter.KEYWORD_ONLY, default=getattr(values, one.name), annotation=kind))
+    if isinstance(values, How):
+        options.append(Parameter("runtime", Parameter.KEYWORD_ONLY, default=None, annotation=RuntimeOption))
+    return options
 
 
 @dataclass(frozen=True)
@@ -90,67 +103,22 @@ class Which:
     include: IncludeOption = None
     store: StoreOption = STORE
 
-    def suite_name(self) -> str:
-        """The suite that was named, or the grid's own."""
-        from bench.plan import grid as grids
+    @property
+    def selection(self) -> "Selection":
+        """The same as plain values."""
+        from bench.cards.recipes import parse as parse_recipe
+        from bench.plan.selection import Selection
 
-        return self.suite or grids.grid(self.grid).suite
-
-    def cells(self) -> "list[Cell]":
-        """Experts before merges. Raises `UnknownName` with the nearest name for anything that does not exist.
-
-        `recipe` changes how all experts are trained: such experts are other cells, and tables give them lines of their
-        own. Methods such as `nonlinear:fusionbench` mean the published experts that `bench import` put into `store`.
-        """
-        from bench.cards import suites
-        from bench.cards.recipes import parse
-        from bench.plan import grid as grids
-
-        chosen = grids.grid(self.grid)
-        return grids.plan(
-            suites.load(self.suite_name()),
-            replace(chosen, recipe=(*chosen.recipe, *parse(self.recipe or ())), sweep=self.sweep or chosen.sweep),
-            catalogue(self.include),
+        return Selection(
+            grid=self.grid,
+            suite=self.suite,
             seeds=range(self.seeds),
-            finetuning=names(self.methods),
+            methods=names(self.methods),
             operators=names(self.operators),
             backbones=names(self.backbones),
             subsets=self.subsets,
-            imported=imported(self.store) if any(FAMILY in name for name in names(self.methods)) else (),
+            sweep=self.sweep or "",
+            recipe=parse_recipe(self.recipe or ()),
+            include=absolute(self.include),
+            store=self.store,
         )
-
-
-@dataclass(frozen=True)
-class How:
-    """How cells run. None of it is part of a key."""
-
-    local: Annotated[bool, typer.Option("--local", help="Run in this process, one cell at a time, without Ray.")] = (
-        False
-    )
-    count: Annotated[int, typer.Option("--workers", min=0, help="Cells at once; 0: as many as there are cores.")] = 0
-    address: Annotated[str, typer.Option("--address", help="Join a Ray cluster: auto, or HOST:PORT.")] = ""
-    device: Annotated[Literal["cpu", "cuda"], typer.Option("--device", help="Where cells compute.")] = "cpu"
-    gpu_fraction: Annotated[
-        float, typer.Option("--gpu-fraction", help="Share of a GPU for a cell; 0: as measured by calibrate.")
-    ] = 0.0
-    cell_timeout: Annotated[
-        float, typer.Option("--cell-timeout", help="Seconds after which a cell fails; 0: never.")
-    ] = 0.0
-    memory_limit: Annotated[
-        float, typer.Option("--memory-limit", min=0, help="GiB that cells may take in a process; 0: no limit.")
-    ] = 0.0
-    runtime: RuntimeOption = None
-
-    def workers(self) -> "Workers":
-        """What the drivers are asked for; BenchError for numbers out of range."""
-        from bench.driver.base import Workers
-
-        if self.local and self.address:
-            raise BenchError("--local runs here and --address on a cluster; give one of them")
-        return Workers(self.count, self.device, self.gpu_fraction, self.address, cell_timeout=self.cell_timeout)
-
-    def choices(self) -> dict[str, Any]:
-        """Fields of `bench.work.runtime.Runtime`; BenchError for an unknown or impossible one."""
-        from bench.work.runtime import parse
-
-        return {**parse(self.runtime), "device": self.device, "memory_limit": self.memory_limit}

@@ -7,6 +7,7 @@ import typer
 from bench.cli.options import STORE, IncludeOption, JsonOption, StoreOption, absolute, print_json, print_table
 from bench.cli.results import FromOption, ResultsSuite, results, source
 from bench.errors import shown
+from bench.work.runtime import How
 
 
 def register(app: typer.Typer) -> None:
@@ -35,19 +36,20 @@ def verify(
 
     recorded = verifying.Recorded.open(source(store, suite), suite)
     keys = recorded.keys(row, seed or ())
-    runtime = {"include": absolute(include), "device": device}
-    found = []
-    for verdict in verifying.verify(recorded, keys, experts=experts, runtime=runtime):
-        found.append(verdict)
+    how = How(device=device, include=absolute(include))
+    verdicts = []
+    for verdict in verifying.verify(recorded, keys, experts=experts, how=how):
+        verdicts.append(verdict)
         if not json:
             print(verdict.text, flush=True)
-    different = sum(not verdict.same for verdict in found)
+    different = sum(not verdict.same for verdict in verdicts)
     if json:
-        facts = [verdict.facts() for verdict in found]
-        print_json({"row": row, "store": shown(recorded.where), "same": not different, "cells": facts})
+        print_json(verifying.report(row, recorded, verdicts))
     else:
         said = f"{different} differ from" if different else "all as in"
-        print(f"{row}: {len(found)} cell{'' if len(found) == 1 else 's'} run again, {said} {shown(recorded.where)}")
+        print(
+            f"{row}: {len(verdicts)} cell{'' if len(verdicts) == 1 else 's'} run again, {said} {shown(recorded.where)}"
+        )
     return 1 if different else 0
 
 

@@ -14,7 +14,6 @@ from bench.errors import BenchError, shown
 from bench.work.runtime import CHOOSABLE
 
 if TYPE_CHECKING:
-    from bench.kinds.imported import Imported
     from bench.registry.catalogue import Catalogue
 
 STORE = "store"
@@ -91,23 +90,6 @@ def _only_json(context: typer.Context, asked: bool) -> bool:
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print JSON on stdout and nothing else there.", callback=_only_json)
 ]
-
-
-def imported(where: str) -> "list[Imported]":
-    """The published experts of a store; those that another version of bench imported are left out."""
-    from bench.kinds import from_identity
-    from bench.kinds.imported import Imported
-    from bench.store.store import Store
-
-    found = []
-    for key, kept in Store(where, create=False).imports().items():
-        try:
-            cell = from_identity(kept["identity"], key)
-        except BenchError:
-            continue
-        if isinstance(cell, Imported):
-            found.append(cell)
-    return found
 
 
 def catalogue(include: Iterable[str] | None) -> "Catalogue":

@@ -7,7 +7,7 @@ from typing import Any
 import typer
 
 from bench.cli.groups import Which, grouped
-from bench.cli.options import JsonOption, absolute, catalogue, print_json, print_table
+from bench.cli.options import JsonOption, catalogue, print_json, print_table
 from bench.driver.progress import duration
 from bench.errors import shown
 
@@ -28,14 +28,20 @@ def plan(which: Which, json: JsonOption = False) -> None:
     """
     from bench.cards import suites
     from bench.cli.calibrate import estimates, lines
-    from bench.cli.summary import by_kind, done_in, hold
+    from bench.cli.summary import by_kind, opened
+    from bench.driver.execute import refuse_edited
     from bench.plan import preflight
 
-    cells, suite, store = which.cells(), which.suite_name(), shown(which.store)
-    hold(cells, which.store, absolute(which.include))
-    kinds = by_kind(cells, which.store)
+    asked, store = which.selection, shown(which.store)
+    cells, suite = asked.cells(), asked.suite_name
+    done: set[str] = set()
+    failed: set[str] = set()
+    if there := opened(which.store):
+        done, failed = there.done(), there.failed()
+        refuse_edited(cells, there, asked.include, done)
+    kinds = by_kind(cells, done, failed)
     missing = preflight.missing(suites.load(suite), cells)
-    costs = estimates(cells, catalogue(which.include), done_in(which.store))
+    costs = estimates(cells, catalogue(which.include), done)
     if json:
         found = {"grid": which.grid, "suite": suite, "store": store, "cells": len(cells), "kinds": kinds}
         print_json(found | {"missing": missing, "costs": costs})
@@ -59,10 +65,11 @@ def status(which: Which = NO_GRID, json: JsonOption = False) -> None:
     from bench.store.store import Store
 
     opened = Store(which.store, create=False)
-    failed, done = failures(opened), opened.done()
+    done = opened.done()
+    failed = failures(opened, done)
     unable = inapplicable(opened, done)
     runs = [run.facts(done) for run in heartbeat.unfinished(opened, done, patience=heartbeat.LISTEN)]
-    kinds = by_kind(which.cells() if which.grid else [], which.store)
+    kinds = by_kind(which.selection.cells() if which.grid else [], done, {failure["key"] for failure in failed})
     if json:
         counts = {"done": len(done), "failed": failed, "not_applicable": unable, "kinds": kinds, "runs": runs}
         print_json({"store": opened.url, **counts})

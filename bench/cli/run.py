@@ -1,17 +1,16 @@
 """Verbs that run cells: run, retry."""
 
 import shlex
-import sys
 import time
-from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench.cli.groups import How, Which, grouped
+from bench.cli.groups import Which, grouped
 from bench.cli.options import STORE, IncludeOption, JsonOption, StoreOption, absolute, command, print_json, print_table
+from bench.work.runtime import How
 
 if TYPE_CHECKING:
     from bench.kinds.base import Cell
@@ -31,8 +30,11 @@ def run(which: Which, how: How, json: JsonOption = False) -> int:
     What the store has is skipped, cells that failed before are tried again, and the best rows are printed at the end.
     Ctrl-C and SIGTERM keep every finished cell; the same command goes on from there. Exit code 1 if a cell failed.
     """
-    about = {"grid": which.grid, "suite": which.suite_name()}
-    return _execute(which.cells(), which.store, how, which.include, json, about)
+    from bench.store.store import Store
+
+    asked = which.selection
+    cells, about = asked.cells(), {"grid": asked.grid, "suite": asked.suite_name}
+    return _run(cells, Store(which.store), replace(how, include=asked.include), json, about)
 
 
 def retry(
@@ -56,75 +58,38 @@ def retry(
         raise BenchError("say what to retry: `bench retry --failed`")
     opened = Store(store, create=False)
     cells = [from_identity(opened.read_failure(key).get("identity"), key) for key in sorted(opened.failed())]
-    known = live.load(absolute(include))
+    how = replace(how, include=absolute(include))
+    registry = live.load(how.include)
     for cell in cells:
-        code.version(known, cell)  # a method that is not here is one line now, not a failure that hides the first one
-    return _execute(cells, store, how, include, json, {})
+        code.version(
+            registry, cell
+        )  # a method that is not here is one line now, not a failure that hides the first one
+    return _run(cells, opened, how, json, {})
 
 
-def _execute(
-    cells: "list[Cell]", where: str, how: How, include: Iterable[str] | None, json: bool, asked: dict[str, Any]
-) -> int:
+def _run(cells: "list[Cell]", store: "Store", how: How, json: bool, asked: dict[str, Any]) -> int:
     started = time.monotonic()
-    state, store = execute(cells, where, how, include)
+    state = execute(cells, store, how)
     _report(state, store, time.monotonic() - started, json, asked)
     return 1 if state.failed or state.blocked else 0
 
 
-def execute(
-    cells: "list[Cell]", where: str, how: How, include: Iterable[str] | None = None
-) -> "tuple[Schedule, Store]":
-    """Run what of the cells is not done; what became of each, and the store they are in."""
-    import functools
+def execute(cells: "list[Cell]", store: "Store", how: How) -> "Schedule":
+    """`bench.driver.execute.execute`, shown on stderr; SIGTERM ends it as Ctrl-C does."""
     import signal
 
-    from bench.cards import suites
-    from bench.cli.data import decode_missing, same_rows
-    from bench.cli.summary import done_in, hold
-    from bench.driver import execute
+    from bench.driver import execute as driver
     from bench.driver.progress import Progress
-    from bench.plan import costs, preflight
-    from bench.store.store import Store
 
-    files = absolute(include)
-    hold(cells, where, files)
-    workers, choices = how.workers(), how.choices()
-    finished = done_in(where)
-    needed = [cell for cell in cells if cell.key not in finished]
-    for name in sorted({cell.suite for cell in needed}):
-        preflight.require(suites.load(name), [cell for cell in needed if cell.suite == name])
-    if not workers.address:  # a cluster's nodes decode for themselves, unless BENCH_CACHE is shared
-        decode_missing(needed)
-    store = Store(where)
-    if not workers.address:
-        same_rows(needed, store)
-    state = execute.schedule(cells, store)
-    again = len(store.failed() & state.pending)
-    _say(
-        f"{state.counts.total} cells, {state.before} already done"
-        + (f", {again} failed before and tried again" if again else "")
-    )
-    runtime = {"store": store.address, "threads": workers.threads, "include": files, **choices}
-    if workers.device == "cuda" and not how.local:
-        fraction = workers.gpu_fraction or costs.gpu_share(needed, costs.read("cuda"))
-        workers = replace(workers, gpu_fraction=fraction)
-        runtime["gpu_fraction"] = workers.gpu_share
+    progress = Progress()
     signal.signal(signal.SIGTERM, _terminate)
     try:
-        execute.run(
-            state,
-            store,
-            functools.partial(execute.open_session, runtime),
-            progress=Progress(state),
-            workers=workers,
-            local=how.local,
-            command=command(),
-        )
+        return driver.execute(cells, store, how, progress, command())
     except KeyboardInterrupt:
-        kept = len(state.done)
-        _say(f"interrupted; {kept} finished cells are in {store.url}, the same command goes on from there")
+        progress.say(
+            f"interrupted; {progress.finished} finished cells are in {store.url}, the same command goes on from there"
+        )
         raise
-    return state, store
 
 
 def _terminate(_signal: int, _frame: Any) -> None:
@@ -159,7 +124,3 @@ def _report(state: "Schedule", store: "Store", seconds: float, json: bool, asked
     print(f"records: {store.url}")
     at = "" if store.address == str(Path(STORE).resolve()) else f" --store {shlex.quote(store.url)}"
     print("next: " + ", ".join(f"bench {verb}{at}" for verb in ("leaderboard build", "compare A B", "status")))
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

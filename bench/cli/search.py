@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from bench.cli.groups import How, grouped
+from bench.cli.groups import grouped
 from bench.cli.options import (
     STORE,
     BackbonesOption,
@@ -17,6 +17,7 @@ from bench.cli.options import (
     print_table,
 )
 from bench.cli.run import execute
+from bench.work.runtime import How
 
 
 def register(app: typer.Typer) -> None:
@@ -46,8 +47,9 @@ def search(
     from bench.plan import search
     from bench.plan.grid import METHODS
     from bench.registry import catalogue
+    from bench.store.store import Store
 
-    chosen_suite, known = suites.load(suite), catalogue.load()
+    chosen_suite, known, opened = suites.load(suite), catalogue.load(), Store(store)
     fixed, some = recipes.parse(recipe or ()), names(backbones)
     recipes.check_names(dict(fixed), known.owners(f"{method}+{regularizer}" for method in METHODS))
     own = known.options[regularizer].get("strength", ())
@@ -60,7 +62,7 @@ def search(
             trials = search.strengths(chosen_suite, chosen, regularizer, own)
         plans = {trial: search.plan(chosen_suite, trial, known, backbones=some) for trial in trials}
         cells = list({cell.key: cell for plan in plans.values() for cell in plan}.values())
-        state, opened = execute(cells, store, how)
+        state = execute(cells, opened, how)
         if state.failed or state.blocked:
             print("some trials failed; nothing is chosen, the same command tries them again", file=sys.stderr)
             return 1

@@ -16,64 +16,44 @@ from bench.store.store import Store
 TOP = 5
 
 
-def by_kind(cells: Iterable[Cell], where: str) -> dict[str, dict[str, int]]:
-    """Cells, done, pending, failed and blocked of each kind. A store that does not exist yet is empty."""
-    store = _opened(where)
+def by_kind(cells: Iterable[Cell], done: set[str], failed: set[str]) -> dict[str, dict[str, int]]:
+    """Cells, done, pending, failed and blocked of each kind, of a store that has these keys."""
     plan = list(cells)
-    done = store.done() if store else set()
-    failed = (store.failed() - done) & {cell.key for cell in plan} if store else set()
     state = Schedule(plan, done)
+    broken = failed - done
     while (cell := state.take()) is not None:  # play the run: what is not a recorded failure would succeed
-        if cell.key in failed:
+        if cell.key in broken:
             state.fail(cell.key, "")
         else:
             state.finish(cell.key)
-    found: dict[str, dict[str, int]] = {}
+    kinds: dict[str, dict[str, int]] = {}
     for cell in plan:
-        counts = found.setdefault(cell.kind, dict.fromkeys(("cells", "done", "pending", "failed", "blocked"), 0))
+        counts = kinds.setdefault(cell.kind, dict.fromkeys(("cells", "done", "pending", "failed", "blocked"), 0))
         counts["cells"] += 1
-        where_ = "failed" if cell.key in failed else "blocked" if cell.key in state.blocked else "pending"
-        counts["done" if cell.key in done else where_] += 1
-    return found
+        undone = "failed" if cell.key in broken else "blocked" if cell.key in state.blocked else "pending"
+        counts["done" if cell.key in done else undone] += 1
+    return kinds
 
 
-def done_in(where: str) -> set[str]:
-    """Keys of the finished cells of a store, none when it does not exist yet."""
-    store = _opened(where)
-    return store.done() if store else set()
-
-
-def hold(cells: Iterable[Cell], where: str, include: tuple[str, ...]) -> None:
-    """BenchError when an `--include` file has changed since a finished cell of the plan was measured with it."""
-    if not include or not (store := _opened(where)):
-        return
-    from bench.kinds import code
-    from bench.registry import live
-
-    known, done = live.load(include), store.done()
-    own = {cell.key: cell for cell in cells if cell.key in done and code.source(known, cell)}
-    for record in store.read_all(own):
-        code.hold(known, own[record.key], record.provenance)
-
-
-def _opened(where: str) -> Store | None:
+def opened(where: str) -> Store | None:
+    """The store, or None when it does not exist yet."""
     try:
         return Store(where, create=False)
     except NoStore:
         return None
 
 
-def failures(store: Store) -> list[dict[str, Any]]:
+def failures(store: Store, done: set[str]) -> list[dict[str, Any]]:
     """Every recorded failure that no later success has made void."""
-    found = []
-    for key in sorted(store.failed() - store.done()):
+    recorded = []
+    for key in sorted(store.failed() - done):
         failure = store.read_failure(key)
         try:
             label = from_identity(failure.get("identity"), key).label
         except BenchError:
             label = "(a cell of another version)"
-        found.append({"key": key, "cell": label, "error": failure.get("error", "")})
-    return found
+        recorded.append({"key": key, "cell": label, "error": failure.get("error", "")})
+    return recorded
 
 
 def inapplicable(store: Store, keys: Iterable[str]) -> list[dict[str, Any]]:

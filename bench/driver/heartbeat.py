@@ -23,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from bench.driver.progress import Progress
+from bench.driver.base import Drive
 from bench.errors import BenchError, first_line
 from bench.store.store import Store
 
@@ -32,6 +32,8 @@ SILENT = 60.0
 """Seconds without a beat after which a driver on another machine is listened for."""
 LISTEN = EVERY + 2
 """Seconds in which a driver that lives beats again."""
+PAUSE = 1.0
+"""Seconds between two looks while listening."""
 CLOCKS = 3600.0
 """Seconds by which clocks may differ: a driver that was not heard of for longer is not listened for."""
 
@@ -42,8 +44,8 @@ class Heartbeat:
     The first sign is written before anything runs, so a store that cannot be written ends the run in one line.
     """
 
-    def __init__(self, store: Store, progress: Progress, command: str = "") -> None:
-        self._store, self._progress, self._command = store, progress, command
+    def __init__(self, store: Store, drive: Drive, command: str = "") -> None:
+        self._store, self._drive, self._command = store, drive, command
         self._run = uuid.uuid4().hex[:12]
         self.sign = f"runs/{self._run}.plan.json"
         """A file of the store that is there as long as the run."""
@@ -51,7 +53,7 @@ class Heartbeat:
         self._thread = threading.Thread(target=self._live, name="bench-heartbeat", daemon=True)
 
     def __enter__(self) -> "Heartbeat":
-        state = self._progress.state
+        state = self._drive.state
         cells: dict[str, list[str]] = {}
         for cell in state.cells.values():
             if cell.key in state.pending:
@@ -82,11 +84,10 @@ class Heartbeat:
                 self._beat()
 
     def _beat(self, ended: str = "") -> None:
-        progress = self._progress
-        running = [{"cell": label, "seconds": round(seconds, 1)} for label, seconds in progress.running()]
-        left = progress.left()
-        found = {"message": progress.message, "running": running, "left_seconds": left and round(left), "ended": ended}
-        self._store.put(f"runs/{self._run}.beat.json", _json(found))
+        running = [{"cell": label, "seconds": round(seconds, 1)} for label, seconds in self._drive.running()]
+        left = self._drive.left()
+        beat = {"message": self._drive.message, "running": running, "left_seconds": left and round(left)}
+        self._store.put(f"runs/{self._run}.beat.json", _json({**beat, "ended": ended}))
 
 
 @dataclass(frozen=True)
@@ -139,12 +140,12 @@ def runs(store: Store) -> list[Run]:
     return sorted(found, key=lambda run: run.started)
 
 
-def listen(store: Store, found: list[Run], seconds: float, pause: float = 1.0) -> list[Run]:
+def listen(store: Store, found: list[Run], seconds: float) -> list[Run]:
     """The same runs after waiting for the silent ones to beat, and those alive that do; without those that ended."""
     waiting = {run.run: run.modified for run in found if run.state == "silent" and abs(run.heard) < CLOCKS}
     end = time.monotonic() + seconds
     while waiting and time.monotonic() < end:
-        time.sleep(pause)
+        time.sleep(PAUSE)
         now = {run.run: run for run in runs(store)}
         for name, modified in [*waiting.items()]:
             if name in now and now[name].modified == modified:

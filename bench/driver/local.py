@@ -5,10 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from bench.driver.base import OpenSession
-from bench.driver.progress import Progress
+from bench.driver.base import Drive, OpenSession
 from bench.errors import BenchError, StoreError
-from bench.plan.schedule import Schedule
 
 
 class CellTimeout(BenchError):
@@ -34,14 +32,14 @@ def limit(seconds: float) -> Iterator[None]:
         signal.signal(signal.SIGALRM, previous)
 
 
-def run_local(state: Schedule, session: OpenSession, progress: Progress, cell_timeout: float = 0.0) -> None:
-    """Run every cell of `state` that can run; `StoreError` when the store can no longer be written."""
-    progress.note("importing torch")
+def run_local(drive: Drive, session: OpenSession, cell_timeout: float) -> None:
+    """Run every cell that can run; `StoreError` when the store can no longer be written."""
+    drive.note("importing torch")
     worker = session()
-    while (cell := state.take()) is not None:
-        progress.started(cell)
+    while (cell := drive.state.take()) is not None:
+        drive.started(cell)
         with limit(cell_timeout):
             outcome = worker.attempt(cell)
         if outcome.status == "refused":
             raise StoreError(outcome.error)
-        progress.settle(cell, outcome.status, outcome.seconds, outcome.error, outcome.headline)
+        drive.settle(outcome)

@@ -3,12 +3,12 @@
 import sys
 import threading
 import time
-from collections import defaultdict
-from collections.abc import Mapping
-from types import TracebackType
+from collections.abc import Sequence
 from typing import IO, TYPE_CHECKING, Any
 
+from bench.driver.base import Drive, Observer
 from bench.kinds.base import Cell
+from bench.kinds.protocol import Outcome
 from bench.plan.schedule import Schedule
 
 if TYPE_CHECKING:
@@ -18,100 +18,77 @@ LINE_SECONDS = 5.0
 """Plain lines: at most one in this time."""
 
 
-class Progress:
-    """What a run tells its user, and the one place where an attempt's outcome enters the schedule.
+class Progress(Observer):
+    """What a run tells its user; a thread draws."""
 
-    `started` and `settle` are called by the drivers; a thread draws. Time left is the mean duration of finished cells
-    of each kind, times what is left of that kind, over the number of workers.
-    """
-
-    def __init__(
-        self, state: Schedule, *, workers: int = 1, stream: IO[str] | None = None, quiet: bool = False
-    ) -> None:
-        self.state = state
-        self.workers = workers
+    def __init__(self, stream: IO[str] | None = None) -> None:
         self.stream = stream or sys.stderr
-        self.quiet = quiet
         self.best: tuple[float, str] | None = None
         """Mean test accuracy and name of the best merged row of this run so far."""
-        self._message = ""
-        self._running: dict[str, tuple[str, float]] = {}
-        self._seconds: dict[str, list[float]] = defaultdict(list)
-        self._began = time.monotonic()
+        self.finished = 0
+        """Cells of the plan that are done."""
+        self._drive = Drive(Schedule([]))
         self._last = ""
         self._live: Any = None
+        self._bar: Any = None
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
 
-    # --- what the drivers say --------------------------------------------------------------------------------------
+    # --- what the driver tells -------------------------------------------------------------------------------------
+
+    def planned(self, state: Schedule, again: int) -> None:
+        self.finished = state.before
+        tried = f", {again} failed before and tried again" if again else ""
+        self.say(f"{state.counts.total} cells, {state.before} already done{tried}")
 
     def note(self, text: str) -> None:
-        """What goes on while no cell runs yet, e.g. "starting Ray"."""
-        self._message = text
-        if self._live is None and not self.quiet:
-            self._say(text)
+        if self._live is None:
+            self.say(text)
 
-    def started(self, cell: Cell) -> None:
-        """A worker has begun with `cell`."""
-        self._message = ""
-        self._running[cell.key] = (cell.label, time.monotonic())
-
-    def settle(
-        self, cell: Cell, status: str, seconds: float, error: str = "", headline: Mapping[str, Any] | None = None
-    ) -> None:
-        """An attempt ended: `status` is "done" or "failed". Moves the cell in the schedule."""
-        self._running.pop(cell.key, None)
-        if status == "done":
-            self.state.finish(cell.key)
-            self._seconds[cell.kind].append(seconds)
-            self._remember(cell, headline or {})
+    def settled(self, cell: Cell, outcome: Outcome, blocked: Sequence[Cell]) -> None:
+        if outcome.status != "done":
+            also = f" (blocks {len(blocked)} more)" if blocked else ""
+            self.say(f"failed: {cell.label}: {outcome.error}{also}")
             return
-        blocked = self.state.fail(cell.key, error)
-        also = f" (blocks {len(blocked)} more)" if blocked else ""
-        self._say(f"failed: {cell.label}: {error}{also}")
-
-    def _remember(self, cell: Cell, headline: Mapping[str, Any]) -> None:
+        self.finished += 1
+        headline = outcome.headline
         if cell.ranked and headline:
             row = float(headline["accuracy"]), str(headline["name"])
             self.best = max(self.best or row, row)
 
+    def decoding(self, what: str, done: int, total: int) -> None:
+        """A bar on a terminal, nothing elsewhere."""
+        if not self.stream.isatty():
+            return
+        from rich.console import Console
+        from rich.progress import Progress as Bars
+
+        if self._bar is None:
+            self._bar = Bars(console=Console(file=self.stream), transient=True)
+            self._bar.start()
+            self._bar.add_task(what, total=total)
+        self._bar.update(self._bar.task_ids[0], completed=done)
+        if done >= total:
+            self._bar.stop()
+            self._bar = None
+
     # --- what the user sees ----------------------------------------------------------------------------------------
-
-    def left(self) -> float | None:
-        """Seconds until the end, as far as finished cells tell; None before the first."""
-        if not self._seconds:
-            return None
-        means = {kind: sum(found) / len(found) for kind, found in list(self._seconds.items())}
-        typical = sum(means.values()) / len(means)
-        open_ = [self.state.cells[key] for key in (*self.state.pending, *self.state.running)]
-        return sum(means.get(cell.kind, typical) for cell in open_) / max(1, self.workers)
-
-    def running(self) -> list[tuple[str, float]]:
-        """Label of each running cell, and seconds since it began; those that wait in a queue are not among them."""
-        now = time.monotonic()
-        return [(label, now - since) for label, since in list(self._running.values())[: max(1, self.workers)]]
-
-    @property
-    def message(self) -> str:
-        """What goes on while no cell runs yet."""
-        return self._message
 
     def line(self) -> str:
         """The state in one line."""
-        counts = self.state.counts
-        running = min(counts.running, len(self._running))
+        counts = self._drive.state.counts
+        running = min(counts.running, len(self._drive.began))
         parts = [f"{counts.done}/{counts.total} cells done", f"{running} running"]
         parts += [f"{n} {name}" for n, name in ((counts.failed, "failed"), (counts.blocked, "blocked")) if n]
-        left = self.left()
-        if left is not None and not self.state.over:
+        left = self._drive.left()
+        if left is not None and not self._drive.state.over:
             parts.append(f"about {duration(left)} left")
         if self.best is not None:
             parts.append(f"best so far {self.best[1]} {100 * self.best[0]:.2f} %")
         return ", ".join(parts)
 
-    def __enter__(self) -> "Progress":
-        if self.quiet:
-            return self
+    def begin(self, drive: Drive) -> None:
+        self._drive, self._began = drive, time.monotonic()
         if self.stream.isatty():
             from rich.console import Console
             from rich.live import Live
@@ -122,11 +99,8 @@ class Progress:
         else:
             self._thread = threading.Thread(target=self._lines, name="bench-progress", daemon=True)
             self._thread.start()
-        return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def end(self) -> None:
         if self._live is not None:
             self._live.stop()
             self._live = None
@@ -134,15 +108,15 @@ class Progress:
             self._over.set()
             self._thread.join()
             self._thread = None
-        if not self.quiet:
-            self._say(f"{self.line()}, {duration(time.monotonic() - self._began)}")
+        self.say(f"{self.line()}, {duration(time.monotonic() - self._began)}")
 
     def _lines(self) -> None:
         while not self._over.wait(LINE_SECONDS):
-            if not self._message:
-                self._say(self.line())
+            if not self._drive.message:
+                self.say(self.line())
 
-    def _say(self, text: str) -> None:
+    def say(self, text: str) -> None:
+        """Print a line, above the display where there is one; not the same line twice in a row."""
         if text == self._last:
             return
         self._last = text
@@ -156,10 +130,11 @@ class Progress:
         from rich.progress_bar import ProgressBar
         from rich.text import Text
 
-        counts = self.state.counts
+        drive = self._drive
+        counts = drive.state.counts
         bar = ProgressBar(total=max(1, counts.total), completed=counts.done, width=40)
-        busy = [f"  {label} {duration(seconds)}" for label, seconds in self.running()]
-        lines = [self._message] if self._message else [self.line(), *busy]
+        busy = [f"  {label} {duration(seconds)}" for label, seconds in drive.running()]
+        lines = [drive.message] if drive.message else [self.line(), *busy]
         return Group(bar, *(Text(line, no_wrap=True, overflow="ellipsis") for line in lines))
 
 

@@ -14,15 +14,17 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.driver import resources
-from bench.driver.base import OpenSession, Workers
+from bench.driver.base import Drive, OpenSession
 from bench.driver.common import Common
-from bench.driver.progress import Progress
 from bench.errors import BenchError, first_line
-from bench.plan.schedule import Schedule
 from bench.store.store import Store
+from bench.work.runtime import How
+
+if TYPE_CHECKING:
+    from bench.driver.trials import Active
 
 QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
@@ -42,22 +44,22 @@ ATTEMPTS = 3
 """How often starting Ray is tried (a loaded machine can miss its fixed 30 s) and a killed cell is tried again."""
 
 
-def _prepare(scratch: Path, workers: Workers) -> None:
+def _prepare(scratch: Path, how: How) -> None:
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
-    if not workers.address:
-        os.environ.update(RAY_TMPDIR=str(scratch), RAY_AUTH_MODE="disabled", OMP_NUM_THREADS=str(workers.threads))
+    if not how.address:
+        os.environ.update(RAY_TMPDIR=str(scratch), RAY_AUTH_MODE="disabled", OMP_NUM_THREADS=str(how.threads))
 
 
-def _start(workers: Workers, scratch: Path) -> dict[str, float]:
+def _start(how: How, scratch: Path) -> dict[str, float]:
     """Start or join Ray; what the cluster has."""
     import ray
 
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
-    if workers.address:
-        ours: dict[str, Any] = {"address": workers.address, "runtime_env": _environment(workers)}
+    if how.address:
+        ours: dict[str, Any] = {"address": how.address, "runtime_env": _environment(how)}
     else:
-        cpus = workers.count or (os.cpu_count() or 1)
+        cpus = how.workers or (os.cpu_count() or 1)
         ours = {
             "address": "local",  # whatever cluster RAY_ADDRESS names
             "num_cpus": cpus,
@@ -72,9 +74,9 @@ def _start(workers: Workers, scratch: Path) -> dict[str, float]:
         except Exception as error:  # Ray raises bare Exception when a loaded machine is slow to start
             ray.shutdown()
             first = first_line(error)
-            if workers.address:
+            if how.address:
                 raise BenchError(
-                    f"--address {workers.address}: {first}; start a cluster with `ray start --head`, or set the "
+                    f"--address {how.address}: {first}; start a cluster with `ray start --head`, or set the "
                     "token of this one (RAY_AUTH_MODE=token, RAY_AUTH_TOKEN)"
                 ) from error
             if attempt == ATTEMPTS:
@@ -82,8 +84,8 @@ def _start(workers: Workers, scratch: Path) -> dict[str, float]:
     return dict(ray.cluster_resources())
 
 
-def _environment(workers: Workers) -> dict[str, Any]:
-    return {"env_vars": {**QUIET, "OMP_NUM_THREADS": str(workers.threads)}}
+def _environment(how: How) -> dict[str, Any]:
+    return {"env_vars": {**QUIET, "OMP_NUM_THREADS": str(how.threads)}}
 
 
 @contextlib.contextmanager
@@ -120,57 +122,52 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def run_ray(
-    state: Schedule, store: Store, session: OpenSession, progress: Progress, workers: Workers, sign: str
-) -> None:
-    """Run every cell of `state` that can run, on this machine's cores or on the cluster at `workers.address`.
+def run_ray(drive: Drive, store: Store, session: OpenSession, how: How, sign: str) -> None:
+    """Run every cell that can run, on this machine's cores or on the cluster at `how.address`.
 
     sign: a file of the store by which the nodes of a cluster know that theirs is the same.
     """
     scratch = _scratch()
-    _prepare(scratch, workers)
-    progress.note("starting Ray")
+    _prepare(scratch, how)
+    drive.note("starting Ray")
     import ray
 
-    # Ray prints a paragraph about each dead worker to stdout; `Progress` says it in a line, and stdout is for results.
+    from bench.driver import trials
+
+    # Ray prints a paragraph about each dead worker to stdout; the display says it in a line, and stdout is for results.
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
         try:
-            found = _start(workers, scratch)
-            resources.require((state.cells[key] for key in state.pending), workers, found)
+            cluster = _start(how, scratch)
+            resources.require((drive.state.cells[key] for key in drive.state.pending), how, cluster)
+            common = Common(store.address, sign) if how.address else None
             with _interruptible():
-                _tune(state, store, session, progress, workers, sign, found, scratch)
+                _tune(trials.Active(drive, store, how), cluster, session, common, scratch)
         finally:
             ray.shutdown()
             shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _tune(
-    state: Schedule,
-    store: Store,
-    session: OpenSession,
-    progress: Progress,
-    workers: Workers,
-    sign: str,
-    found: dict[str, float],
-    scratch: Path,
+    active: "Active", cluster: dict[str, float], session: OpenSession, common: Common | None, scratch: Path
 ) -> None:
     from ray import tune
 
     from bench.driver import trials
 
-    trials.ACTIVE = trials.Active(state, store, progress, workers)
-    trials.ACTIVE.fit(found)
-    progress.note(f"starting {progress.workers} workers")
+    trials.ACTIVE = active
+    active.fit(cluster)
+    state, how = active.drive.state, active.how
+    active.drive.note(f"starting {active.drive.workers} workers")
     trainable = tune.with_parameters(
         trials.CellTrial,
         cells=dict(state.cells),
         session=session,
-        timeout=workers.cell_timeout,
-        common=Common(store.address, sign) if workers.address else None,
+        timeout=how.cell_timeout,
+        common=common,
     )
 
     def request(config: dict[str, Any]) -> tune.PlacementGroupFactory:
-        return tune.PlacementGroupFactory([resources.shape(workers, config["models"])])
+        return tune.PlacementGroupFactory([resources.shape(how, config["models"])])
 
     tuner = tune.Tuner(
         tune.with_resources(trainable, request),
@@ -197,7 +194,7 @@ def _tune(
         with contextlib.suppress(trials.RunOver):
             tuner.fit()
     finally:
-        active, trials.ACTIVE = trials.ACTIVE, None
+        trials.ACTIVE = None
     if active.bug is not None:
         raise active.bug
     if active.refused:

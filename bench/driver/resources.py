@@ -7,23 +7,23 @@ for a core alone, and Ray hides all GPUs from a worker that asked for none.
 
 from collections.abc import Iterable, Mapping
 
-from bench.driver.base import Workers
 from bench.errors import BenchError
 from bench.kinds.base import Cell
+from bench.work.runtime import How
 
 Queue = bool | None
 """Whether its cells run a model; None: all cells are in it. What `Schedule.take` is asked for."""
 
 
-def shape(workers: Workers, models: bool) -> dict[str, float]:
+def shape(how: How, models: bool) -> dict[str, float]:
     """What a cell asks of Ray."""
-    return {"CPU": 1.0, "GPU": workers.gpu_share} if workers.device == "cuda" and models else {"CPU": 1.0}
+    return {"CPU": 1.0, "GPU": how.gpu_share} if how.device == "cuda" and models else {"CPU": 1.0}
 
 
-def require(cells: Iterable[Cell], workers: Workers, resources: Mapping[str, float]) -> None:
+def require(cells: Iterable[Cell], how: How, resources: Mapping[str, float]) -> None:
     """BenchError for a cluster that lacks what a cell asks for: Ray would wait for it in silence, for ever."""
     for models in sorted({cell.runs_model for cell in cells}):
-        for name, amount in shape(workers, models).items():
+        for name, amount in shape(how, models).items():
             if resources.get(name, 0.0) < amount:
                 raise BenchError(
                     f"a cell needs {amount:g} {name}, the cluster has {resources.get(name, 0.0):g}; choose another "
@@ -31,14 +31,14 @@ def require(cells: Iterable[Cell], workers: Workers, resources: Mapping[str, flo
                 )
 
 
-def slots(workers: Workers, resources: Mapping[str, float]) -> dict[Queue, int]:
+def slots(how: How, resources: Mapping[str, float]) -> dict[Queue, int]:
     """How many cells of each queue may run at once, at least one: a cluster whose nodes are gone may get others.
 
     `--workers` limits the queue that runs models; cells that run none get the cores which these leave.
     """
     cores = int(resources.get("CPU", 0.0))
-    if workers.device != "cuda":
-        return {None: max(1, min(workers.count or cores, cores))}
-    shares = int(resources.get("GPU", 0.0)) * int(1 / workers.gpu_share + 1e-9)  # a share lies within one GPU
-    models = max(1, min(workers.count or cores, shares, cores))
+    if how.device != "cuda":
+        return {None: max(1, min(how.workers or cores, cores))}
+    shares = int(resources.get("GPU", 0.0)) * int(1 / how.gpu_share + 1e-9)  # a share lies within one GPU
+    models = max(1, min(how.workers or cores, shares, cores))
     return {True: models, False: max(1, cores - models)}

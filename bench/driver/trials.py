@@ -15,24 +15,23 @@ from ray import tune
 from ray.tune.search import Searcher
 
 from bench.driver import resources
-from bench.driver.base import OpenSession, Session, Workers
+from bench.driver.base import Drive, OpenSession, Session
 from bench.driver.common import Common
 from bench.driver.local import limit
-from bench.driver.progress import Progress
 from bench.errors import BenchError, told
 from bench.kinds.base import Cell
-from bench.plan.schedule import Schedule
+from bench.kinds.protocol import Outcome
 from bench.store.store import Store
+from bench.work.runtime import How
 
 
 @dataclass
 class Active:
     """The run of this process."""
 
-    state: Schedule
+    drive: Drive
     store: Store
-    progress: Progress
-    workers: Workers
+    how: How
     room: dict[resources.Queue, int] = field(default_factory=dict)
     """How many cells of each queue may be handed out at once."""
     looked: float = 0.0
@@ -48,25 +47,25 @@ class Active:
 
     @property
     def over(self) -> bool:
-        return self.state.over or bool(self.refused) or self.bug is not None
+        return self.drive.state.over or bool(self.refused) or self.bug is not None
 
-    def fit(self, found: Mapping[str, float]) -> None:
-        """Make room for as many cells as fit into a cluster that has `found`.
+    def fit(self, cluster: Mapping[str, float]) -> None:
+        """Make room for as many cells as fit into a cluster that has these resources.
 
         As many again wait with Tune, which otherwise drops a warm worker when two cells end in the same tick, and so
         that a cluster that grows on demand sees some; not with `--workers` on a cluster that others may use.
         """
-        slots = resources.slots(self.workers, found)
-        times = 1 if self.workers.address and self.workers.count else 2
+        slots = resources.slots(self.how, cluster)
+        times = 1 if self.how.address and self.how.workers else 2
         self.room = {queue: times * most for queue, most in slots.items()}
-        self.progress.workers = next(iter(slots.values()))
+        self.drive.workers = next(iter(slots.values()))
         self.looked = time.monotonic()
 
     def take(self) -> Cell | None:
         """The next cell that there is room for."""
         for models, most in self.room.items():
-            out = sum(models in (None, cell.runs_model) for cell in self.state.running.values())
-            if out < most and (cell := self.state.take(models)) is not None:
+            out = sum(models in (None, cell.runs_model) for cell in self.drive.state.running.values())
+            if out < most and (cell := self.drive.state.take(models)) is not None:
                 return cell
         return None
 
@@ -100,7 +99,7 @@ class Plan(Searcher):
         run = active()
         cell = None if run.over else run.take()
         if cell is None:
-            return Searcher.FINISHED if run.over or run.state.exhausted else None
+            return Searcher.FINISHED if run.over or run.drive.state.exhausted else None
         self._keys[trial_id] = cell.key
         return {"key": cell.key, "models": cell.runs_model}
 
@@ -119,7 +118,7 @@ class Plan(Searcher):
             run.refused = result["error"]
         elif "status" in result:
             headline = json.loads(result["headline"])
-            run.progress.settle(run.state.cells[key], result["status"], result["seconds"], result["error"], headline)
+            run.drive.settle(Outcome(key, result["status"], result["seconds"], result["error"], headline))
         else:
             lost(key, "the worker ended without a result")
 
@@ -136,12 +135,12 @@ class Watch(tune.Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         run, key = active(), trial.config["key"]
         run.running[key] = trial, time.monotonic()
-        run.progress.started(run.state.cells[key])
+        run.drive.started(run.drive.state.cells[key])
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         run = active()
         run.running.pop(trial.config["key"], None)
-        run.progress.note(f"a worker was lost; trying again: {run.state.cells[trial.config['key']].label}")
+        run.drive.note(f"a worker was lost; trying again: {run.drive.state.cells[trial.config['key']].label}")
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         said = Path(trial.error_file).read_text(encoding="utf-8") if trial.error_file else ""
@@ -152,10 +151,10 @@ class Watch(tune.Callback):
         run = active()
         if run.over:
             raise RunOver
-        if run.workers.address and time.monotonic() - run.looked > LOOK:
+        if run.how.address and time.monotonic() - run.looked > LOOK:
             run.fit(ray.cluster_resources())
-        if run.workers.cell_timeout:
-            _expire(run, run.workers.cell_timeout)
+        if run.how.cell_timeout:
+            _expire(run, run.how.cell_timeout)
 
 
 def _expire(run: Active, seconds: float) -> None:
@@ -180,16 +179,16 @@ def _cause(said: str) -> str:
 def lost(key: str, error: str, traceback: str = "") -> None:
     """Settle a cell whose worker cannot speak any more. The store decides: a record that got there counts."""
     run = active()
-    cell = run.state.cells[key]
     run.running.pop(key, None)
     if run.store.has(key):
-        run.progress.settle(cell, "done", 0.0)
+        run.drive.settle(Outcome(key, "done", 0.0))
         return
+    identity = run.drive.state.cells[key].identity
     try:
-        run.store.write_failure(key, {"identity": cell.identity, "error": error, "traceback": traceback})
+        run.store.write_failure(key, {"identity": identity, "error": error, "traceback": traceback})
     except BenchError as unwritable:
         run.refused = f"{error}; moreover {unwritable}"
-    run.progress.settle(cell, "failed", 0.0, error)
+    run.drive.settle(Outcome(key, "failed", 0.0, error))
 
 
 class CellTrial(tune.Trainable):

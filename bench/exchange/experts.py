@@ -49,12 +49,12 @@ def task_of(path: Path, suite: Suite) -> str:
     """The task that a file's path names as releases do: `DTDVal/finetuned.pt`, `clip-vit-base-patch32_dtd`."""
     words = [w for part in path.parts[-3:] for w in (part.partition(".")[0], part.rpartition("_")[2])]
     plain = [ALIASES.get(w.lower(), w.lower()).removesuffix("val") for w in words]
-    found = sorted({task for task in suite.tasks if task.removesuffix("_tta") in plain})
-    if len(found) != 1:
+    tasks = sorted({task for task in suite.tasks if task.removesuffix("_tta") in plain})
+    if len(tasks) != 1:
         raise BenchError(
-            f"{path}: its path names {' and '.join(found) or 'no task of suite ' + suite.name}; give --task"
+            f"{path}: its path names {' and '.join(tasks) or 'no task of suite ' + suite.name}; give --task"
         )
-    return found[0]
+    return tasks[0]
 
 
 def tasks_of(files: Sequence[Path], tasks: Sequence[str], suite: Suite) -> list[str]:
@@ -65,6 +65,9 @@ def tasks_of(files: Sequence[Path], tasks: Sequence[str], suite: Suite) -> list[
     for path in files:
         if not os.path.exists(path):  # Path.exists raises what a forbidden folder raises
             raise DataError(f"cannot find {path}; give the path of a checkpoint, an adapter or a hub model's folder")
+    for task in tasks:
+        if task not in suite.tasks:
+            raise UnknownName(f"task of suite {suite.name}", task, suite.tasks)
     if not tasks:
         return [task_of(path, suite) for path in files]
     if len(tasks) == len(files):
@@ -76,6 +79,7 @@ def tasks_of(files: Sequence[Path], tasks: Sequence[str], suite: Suite) -> list[
 
 def bring(
     path: Path,
+    expert: checkpoints.Imported,
     store: Store,
     suite: Suite,
     base: Backbone,
@@ -83,21 +87,13 @@ def bring(
     *,
     task: str,
     finetuning: str = "",
-    family: str | None = None,
     seed: int = 0,
-    sha256: str = "",
-    alpha: float | None = None,
-    out_proj: int | None = None,
 ) -> Imported:
-    """Put a published expert's task vector into the store; the cell that evaluates it.
+    """Put the task vector of a published expert, read from `path`, into the store; the cell that evaluates it.
 
     `finetuning` is `tta` by default for linearised checkpoints, `lora` for adapters and `nonlinear` for all others.
-    Raises BenchError or DataError for a file that is not an expert of this backbone, or was not fine-tuned in this way;
-    see `bench.exchange.checkpoints.import_expert`, also for `alpha` and `out_proj`.
+    Raises BenchError or DataError for one that is not an expert of this backbone, or was not fine-tuned in this way.
     """
-    if task not in suite.tasks:
-        raise UnknownName(f"task of suite {suite.name}", task, suite.tasks)
-    expert = checkpoints.import_expert(path, family, sha256=sha256, alpha=alpha, out_proj=out_proj)
     linearised = expert.format == "linearised"
     finetuning = finetuning or ("tta" if linearised else "lora" if expert.pairs else "nonlinear")
     method, regularizer = catalogue.split_finetuning(finetuning)
@@ -126,21 +122,21 @@ def bring(
     about = {"key": cell.key, "backbone": cell.backbone, "task": task, "finetuning": cell.finetuning}
     data = task_vectors.dump(delta, expert.pairs, about)
     store.write_vector(cell.key, data)
-    found = {"source": expert.source, "format": expert.format, "notes": list(expert.notes)}
-    store.write_import(cell.key, {**found, "identity": cell.identity, "vector_sha256": task_vectors.sha256(data)})
+    origin = {"source": expert.source, "format": expert.format, "notes": list(expert.notes)}
+    store.write_import(cell.key, {**origin, "identity": cell.identity, "vector_sha256": task_vectors.sha256(data)})
     return cell
 
 
 def _attention_only(delta: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
     """What ATT-FT trains; DataError where anything else has moved."""
-    kept = attention_matrices(delta, "att")
-    moved = [name for name, t in delta.items() if name not in kept and bool(t.any())]
+    attention = attention_matrices(delta, "att")
+    moved = [name for name, t in delta.items() if name not in attention and bool(t.any())]
     if moved:
         raise DataError(
             f"{path} was not fine-tuned by att: {len(moved)} other tensors have moved, first {moved[0]}; give another "
             "--finetuning"
         )
-    return {name: delta[name] for name in kept}
+    return {name: delta[name] for name in attention}
 
 
 @dataclass(frozen=True)
@@ -168,8 +164,8 @@ def find(store: Store, name: str, **narrow: Any) -> Record:
         wanted |= {column: value for column, value in narrow.items() if value is not None}
         rows, _ = store.tables()
         mask = functools.reduce(pc.and_, (pc.equal(rows[column], value) for column, value in wanted.items()))
-        found = rows.filter(mask).select(["key", "kind"]).to_pylist()
-        keys = sorted({r["key"] for r in found if r["kind"] in MODELS and finetuning})
+        measured = rows.filter(mask).select(["key", "kind"]).to_pylist()
+        keys = sorted({r["key"] for r in measured if r["kind"] in MODELS and finetuning})
         if not keys:
             measured = rows.group_by(["finetuning", "operator"]).aggregate([]).to_pylist()
             names = {f"{r['finetuning']}/{r['operator'] or 'expert'}" for r in measured if r["finetuning"]}
@@ -254,10 +250,10 @@ def describe(chosen: Model, base: Backbone, store: Store) -> About:
         recipe += f", options {cell.options}, board {cell.board}"
     notes = [f"Made from cell {cell.key} by bench {BENCH} {commit()}".rstrip()]
     for key in (cell.needs or (cell.key,)) if names.finetuning(cell.finetuning).family else ():
-        kept = store.read_import(key)
-        identity = kept["identity"]
-        file = f"{identity['task']}: imported from {kept['source']} (sha256 {identity['sha256']})"
-        notes.append("; ".join([file, *kept["notes"]]))
+        origin = store.read_import(key)
+        identity = origin["identity"]
+        file = f"{identity['task']}: imported from {origin['source']} (sha256 {identity['sha256']})"
+        notes.append("; ".join([file, *origin["notes"]]))
     licences = [f"{task}: {suites.load(cell.suite).card(task).licence}" for task in tasks]
     return About(
         title=f"{chosen.name} on {card.name}",

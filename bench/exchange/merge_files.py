@@ -98,15 +98,7 @@ def merge_files(
             raise ValueError(f"scaling {scaling} is not a finite number; 1 adds the merged vector as it is")
         if out.is_dir():
             raise ValueError(f"{out} is a folder; name the file to write, ending in .safetensors")
-        way = resolve(operator) if isinstance(operator, str) else operator
-        if way.per_task:
-            raise ValueError(f"{way.name}: merges to one model per task; run it through `bench run`")
-        unmet = [need for need in way.needs if need != "factors"]
-        if unmet:
-            raise ValueError(f"{way.name}: not applicable to files, it needs {unmet[0]!r}; run it through `bench run`")
-        way.options(options)
-        if not experts:
-            raise ValueError(f"{way.name}: needs at least {max(1, way.minimum_tasks)} experts, got 0")
+        way = applicable(operator, options, len(experts))
         base = TensorFile(_single(Path(pretrained))) if pretrained is not None else None
         vectors = [Expert(path, base) for path in experts]
         for file in [v.path for v in vectors] + ([base.path] if base is not None else []):
@@ -120,6 +112,20 @@ def merge_files(
     except ValueError as error:
         raise BenchError(_with_files(str(error), experts, base)) from error
     return out
+
+
+def applicable(operator: str | Operator, options: Mapping[str, Any], experts: int) -> Operator:
+    """The operator, once it is known to merge so many experts from their task vectors alone; ValueError if not."""
+    way = resolve(operator) if isinstance(operator, str) else operator
+    if way.per_task:
+        raise ValueError(f"{way.name}: merges to one model per task; run it through `bench run`")
+    unmet = [need for need in way.needs if need != "factors"]
+    if unmet:
+        raise ValueError(f"{way.name}: not applicable to files, it needs {unmet[0]!r}; run it through `bench run`")
+    way.options(options)
+    if not experts:
+        raise ValueError(f"{way.name}: needs at least {max(1, way.minimum_tasks)} experts, got 0")
+    return way
 
 
 def _single(path: Path) -> Path:

@@ -4,7 +4,6 @@ import hashlib
 import platform
 import subprocess
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 BENCH = "0.1.0"
@@ -16,6 +15,8 @@ COMPUTE = ("python", "torch", "open_clip_torch", "numpy", "code")
 
 def of(package: str) -> str:
     """The version of a package, or `missing`; of `bench` itself, which is here in any case, `checkout`."""
+    from importlib.metadata import PackageNotFoundError, version  # slow to import, and `import bench` needs none of it
+
     try:
         return version(package)
     except PackageNotFoundError:

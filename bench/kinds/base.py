@@ -1,7 +1,7 @@
 """Cells: pieces of work as frozen values, and keys: hashes of what they compute.
 
 Every field of a cell is part of its identity; how and where it runs (paths, device, workers, batch size of
-evaluation) is `bench.work.runtime.Runtime` and never reaches a key. A key contains the keys of the cells it needs, so
+evaluation) is `bench.work.runtime.How` and never reaches a key. A key contains the keys of the cells it needs, so
 it names its whole lineage. Seeds are functions of purpose, task and index, never of the method, so every comparison is
 paired.
 """

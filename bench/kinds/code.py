@@ -8,12 +8,12 @@ from bench.ground import names
 from bench.kinds.base import Cell, Expert
 from bench.registry.catalogue import joint_version
 from bench.registry.live import Registry
-from methods.regularizers import REGULARIZERS
 
 
 def source(registry: Registry, cell: Cell) -> str:
-    """Fingerprint of the `--include` file that a cell's operator or method is from; empty for all others."""
-    return registry.sources.get(_method(cell), "")
+    """Fingerprint of the code of one's own that computes a cell, its regulariser included; empty for all others."""
+    own = (registry.sources.get(name, "") for name in (_method(cell), getattr(cell, "regularizer", "")))
+    return "+".join(filter(None, own))
 
 
 def version(registry: Registry, cell: Cell) -> int | None:
@@ -25,8 +25,10 @@ def version(registry: Registry, cell: Cell) -> int | None:
     if isinstance(cell, Expert):
         if cell.method not in registry.finetuning:
             raise BenchError(f"{cell.label}: method {cell.method} is not here; give its file with --include")
+        if cell.regularizer and cell.regularizer not in registry.regularizers:
+            raise BenchError(f"{cell.label}: regulariser {cell.regularizer} is not here; give its file with --include")
         own = registry.finetuning[cell.method].version
-        return joint_version(own, REGULARIZERS[cell.regularizer].version) if cell.regularizer else own
+        return joint_version(own, registry.regularizers[cell.regularizer].version) if cell.regularizer else own
     return getattr(type(cell), "version", None)  # the default of the field, where the kind has a version of its own
 
 
@@ -44,8 +46,10 @@ def hold(registry: Registry, cell: Cell, provenance: Mapping[str, Any]) -> None:
         )
     now, then = source(registry, cell), provenance.get("source")
     if now and then and now != then:
-        name = _method(cell)
-        old = (registry.operators if cell.merging else registry.finetuning)[name].version
+        penalty = getattr(cell, "regularizer", "")
+        name = penalty if penalty in registry.sources else _method(cell)
+        trained: Mapping[str, Any] = registry.finetuning | registry.regularizers
+        old = (registry.operators if cell.merging else trained)[name].version
         raise BenchError(
             f"the file that has {name} has changed since {cell.label} was measured here; write version={old + 1} "
             f"into its record (what was measured stays, named [v{old}]) or give it another name, and run again"

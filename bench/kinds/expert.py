@@ -75,7 +75,7 @@ def run(cell: Finetune, session: Warm) -> Measured:
         base.pretrained,
         head,
         Pictures(evaluator.near(train).pixels, train.labels, base.card.mean, base.card.std),
-        Training.of(cell.recipe, method, cell.regularizer),
+        Training(cell.recipe, method, session.registry.regularizers[cell.regularizer] if cell.regularizer else None),
         seed=seed_of("finetune", cell.task, cell.seed),
         device=base.device,
         checkpoint=session.checkpoint(cell),

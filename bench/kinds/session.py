@@ -29,7 +29,7 @@ from bench.work import backbone, resume
 from bench.work.evaluate import Evaluator
 from bench.work.merge import Vectors
 from bench.work.resume import FileCheckpoint
-from bench.work.runtime import Runtime, settle
+from bench.work.runtime import How, settle
 
 OFFERED = 5
 """Steps between two moments at which the state of a fine-tune may be written; offering it takes a third of a percent of
@@ -39,16 +39,16 @@ a step of the smallest tower."""
 class Session:
     """Runs cells one after the other and keeps backbone, heads, images and task vectors between them.
 
-    `store` is where cells read and write; by default the one that `runtime` names.
+    `store` is where cells read and write.
     """
 
-    def __init__(self, runtime: Runtime, store: Store | None = None) -> None:
-        memory.cap(runtime.memory_limit)
-        settle(runtime)
-        self.runtime = runtime
-        self.prune = runtime.prune
-        self.store = store or Store(runtime.store)
-        self.registry = live.load(runtime.include)
+    def __init__(self, how: How, store: Store) -> None:
+        memory.cap(how.memory_limit)
+        settle(how)
+        self.runtime = how
+        self.prune = how.prune
+        self.store = store
+        self.registry = live.load(how.include)
         self._state: FileCheckpoint | None = None
         self.forget()
 

@@ -3,8 +3,6 @@
 `python -m bench.registry.live` writes `bench/assets/catalogue.json`.
 """
 
-import ast
-import hashlib
 import importlib.util
 import json
 import re
@@ -19,23 +17,27 @@ from bench.errors import BenchError, UnknownName, told
 from bench.registry import catalogue, facts
 from bench.registry.catalogue import Catalogue
 from bench.registry.declaration import NAME, misdeclared, mistyped
+from bench.registry.source import Own, fingerprint
 from methods.finetuning import FINETUNING
 from methods.finetuning.record import FineTuning
 from methods.merging import MERGING
 from methods.modifiers import MODIFIERS, resolve
 from methods.operator import Operator
-from methods.regularizers import REGULARIZERS
+from methods.regularizers import REGULARIZERS, Regularizer
 from methods.spaces import SPACES
+
+Method = Operator | FineTuning | Regularizer
 
 
 @dataclass(frozen=True)
 class Registry:
-    """Every method that this process knows: built in, from entry points and from `--include` files."""
+    """Every method that this process knows: built in, from entry points, and one's own."""
 
     operators: dict[str, Operator]
     finetuning: dict[str, FineTuning]
+    regularizers: dict[str, Regularizer] = field(default_factory=lambda: dict(REGULARIZERS))
     sources: Mapping[str, str] = field(default_factory=dict)
-    """{name of a method from an `--include` file: `fingerprint` of the file}"""
+    """{name of a method of one's own: `fingerprint` of the file that it is from, or of the object}"""
 
     def knows(self, name: str) -> bool:
         """Whether the operator of a name is here, whatever modifiers and space come behind it."""
@@ -48,32 +50,37 @@ class Registry:
         return resolve(name, self.operators)
 
 
-def load(include: Iterable[str] = ()) -> Registry:
-    """The registries with entry points and included files; a name that comes twice is an error."""
-    operators, finetuning = dict(MERGING), dict(FINETUNING)
+def load(include: Iterable[str | Own] = ()) -> Registry:
+    """The registries with entry points, and methods of one's own from files or as objects; a name that comes twice is
+    an error.
+    """
     sources: dict[str, str] = {}
-    for group, kind, table in (("bench.merging", Operator, operators), ("bench.finetuning", FineTuning, finetuning)):
+    registry = Registry(dict(MERGING), dict(FINETUNING), sources=sources)
+    for group, kind in (("bench.merging", Operator), ("bench.finetuning", FineTuning)):
         for point in entry_points(group=group):
-            _add(table, point.load(), kind, f"entry point {point.value}")
-    for path in include:
-        found = [value for value in vars(_module(path)).values() if isinstance(value, Operator | FineTuning)]
-        built_in = {id(method) for method in (*MERGING.values(), *FINETUNING.values())}  # imported to build upon
-        own = [method for method in found if id(method) not in built_in]
-        if not own:
-            raise BenchError(f"--include {path}: no Operator or FineTuning in it; assign one at module level")
-        for method in own:
-            _add(operators if isinstance(method, Operator) else finetuning, method, type(method), path)
-            sources[method.name] = fingerprint(Path(path).read_bytes())
-    return Registry(operators, finetuning, sources)
+            _add(registry, point.load(), kind, f"entry point {point.value}")
+    for given in include:
+        if isinstance(given, Own):
+            _add(registry, given.record, Method, "the object")
+            sources[given.record.name] = given.source
+            continue
+        for method in _methods_in(given):
+            _add(registry, method, Method, given)
+            sources[method.name] = fingerprint(Path(given).read_bytes())
+    return registry
 
 
-def fingerprint(source: bytes) -> str:
-    """12 hex digits of what a Python file does: comments, blank lines and docstrings may change, nothing else."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            node.body = [x for x in node.body if not (isinstance(x, ast.Expr) and isinstance(x.value, ast.Constant))]
-    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()[:12]
+def is_built_in(method: Method) -> bool:
+    """Whether this very record is one of `methods`."""
+    return any(method is built_in for table in (MERGING, FINETUNING, REGULARIZERS) for built_in in table.values())
+
+
+def _methods_in(path: str) -> list[Method]:
+    values = vars(_module(path)).values()
+    own = [value for value in values if isinstance(value, Method) and not is_built_in(value)]  # imported to build upon
+    if not own:
+        raise BenchError(f"--include {path}: no Operator, FineTuning or Regularizer in it; assign one at module level")
+    return own
 
 
 def _module(path: str) -> Any:
@@ -92,19 +99,28 @@ def _module(path: str) -> Any:
     return module
 
 
-def _add(table: dict[str, Any], method: Any, kind: type[Operator] | type[FineTuning], where: str) -> None:
+def _add(registry: Registry, method: Any, kind: Any, where: str) -> None:
     if not isinstance(method, kind):
-        raise BenchError(f"{where}: {method!r} is not a {kind.__name__}; see docs/extending.md")
-    wrong = mistyped(method)
+        wanted = getattr(kind, "__name__", "method")
+        raise BenchError(f"{where}: {method!r} is not a {wanted}; see docs/extending.md")
+    table: dict[str, Any] = (
+        registry.operators
+        if isinstance(method, Operator)
+        else registry.finetuning
+        if isinstance(method, FineTuning)
+        else registry.regularizers
+    )
+    wrong = None if isinstance(method, Regularizer) else mistyped(method)
     if not wrong and not NAME.fullmatch(method.name):
         wrong = f"the name {method.name!r} is not made of letters, digits, _, - and dots; rename it"
     if not wrong and isinstance(method, Operator):
         wrong = misdeclared(method)
     if wrong:
         raise BenchError(f"{where}: {method.name}: {wrong}")
-    regularizer = isinstance(method, FineTuning) and method.name in REGULARIZERS  # options are told apart by owner
-    if regularizer or (method.name in table and table[method.name] is not method):
-        built_in = regularizer or method.name in MERGING or method.name in FINETUNING
+    owners = registry.regularizers if isinstance(method, FineTuning) else registry.finetuning
+    shared = not isinstance(method, Operator) and method.name in owners  # options are told apart by their owner's name
+    if shared or (method.name in table and table[method.name] is not method):
+        built_in = any(method.name in names for names in (MERGING, FINETUNING, REGULARIZERS))
         raise BenchError(f"{where}: the name {method.name!r} is taken{' by a built-in' * built_in}; rename your method")
     table[method.name] = method
 
@@ -132,7 +148,7 @@ def catalogue_of(registry: Registry) -> Catalogue:
     operators = {name: facts.operator_facts(op) for name, op in registry.operators.items()}
     composed = {name: facts.operator_facts(registry.operator(name)) for name in COMPOSED}
     finetuning = {n: {**facts.trained(m), "tangent": m.tangent} for n, m in registry.finetuning.items()}
-    regularizers = {n: facts.trained(r) for n, r in REGULARIZERS.items()}
+    regularizers = {n: facts.trained(r) for n, r in registry.regularizers.items()}
     modifiers = {n: {**facts.plain(m), "when": m.when, **facts.options(m.grid)} for n, m in MODIFIERS.items()}
     spaces = {n: facts.plain(s) for n, s in SPACES.items()}
     own = partial(facts.composed, operators=registry.operators)

@@ -2,14 +2,15 @@
 
 from collections.abc import Iterable
 from importlib.metadata import entry_points
+from typing import Any
 
 from bench.registry.catalogue import Catalogue, load
 
 GROUPS = ("bench.merging", "bench.finetuning")
 
 
-def with_plugins(include: Iterable[str] = ()) -> Catalogue:
-    """The catalogue extended by entry points and `--include` files; imports torch only when there are any."""
+def with_plugins(include: Iterable[Any] = ()) -> Catalogue:
+    """The catalogue extended by entry points, `--include` files and objects; imports torch only when there are any."""
     include = tuple(include)
     if not include and not any(entry_points(group=group) for group in GROUPS):
         return load()

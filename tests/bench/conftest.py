@@ -16,10 +16,11 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from bench.kinds.session import Session
     from bench.plan import grid
     from bench.registry import catalogue
-    from bench.work.runtime import Runtime
+    from bench.store.store import Store
+    from bench.work.runtime import How
 
     where = tmp_path_factory.mktemp("measured") / "store"
-    session = Session(Runtime(str(where)))
+    session = Session(How(), Store(where))
     chosen = grid.grid("smoke")
     plan = grid.plan(
         suites.load(chosen.suite), chosen, catalogue.load(), finetuning=["nonlinear"], operators=["task_arithmetic"]

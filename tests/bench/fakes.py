@@ -89,7 +89,7 @@ from functools import partial
 sys.path[:0] = {paths!r}
 import fakes
 from bench.driver import execute
-execute.open_session = lambda runtime: fakes.FakeSession(runtime["store"], {trouble!r}, seconds={seconds!r})
+execute.open_session = lambda store, how: fakes.FakeSession(store, {trouble!r}, seconds={seconds!r})
 from bench.cli import main
 main({arguments!r})
 """

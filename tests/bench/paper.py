@@ -7,6 +7,7 @@ files on disk to the store, is what a real run uses. Images are 224 px and patch
 import dataclasses
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,14 +15,14 @@ import torch
 
 from bench.cards import datasets, suites
 from bench.cards.suites import BackboneCard, Suite
-from bench.driver import base, execute
-from bench.driver.progress import Progress
+from bench.driver import execute
 from bench.kinds.base import Cell
 from bench.plan import preflight
 from bench.plan.grid import Grid, grid
 from bench.plan.schedule import Schedule
 from bench.store.store import Store
 from bench.work import weights
+from bench.work.runtime import How
 from tests.bench import miniature
 
 ARCHITECTURE = "miniature-ViT-B-32-quickgelu"
@@ -96,11 +97,8 @@ def run(suite: Suite, cells: list[Cell], store: Path) -> tuple[Schedule, Store]:
     preflight.require(suite, cells)
     opened = Store(store)
     state = execute.schedule(cells, opened)
-
-    def session() -> base.Session:
-        return execute.open_session({"store": str(store)})
-
-    execute.run(state, opened, session, progress=Progress(state, quiet=True), workers=base.Workers(), local=True)
+    how = How(local=True)
+    execute.run(state, opened, partial(execute.open_session, opened.address, how), how)
     assert state.failed == {}
     assert state.blocked == {}
     return state, opened

@@ -15,6 +15,7 @@ from bench.plan import costs
 from bench.plan.costs import Costs
 from bench.plan.grid import grid, plan
 from bench.registry import catalogue
+from bench.work.runtime import How
 
 KNOWN = catalogue.load()
 TABLE = Costs(
@@ -182,7 +183,7 @@ def test_a_price_is_measured_as_the_run_will_have_it(monkeypatch: pytest.MonkeyP
     )
     given = {
         "recipe": (("precision", "bfloat16"), ("form", "squared"), ("steps", 9)),
-        "runtime": {"checkpointing": True},
+        "how": How(checkpointing=True),
     }
     calibrate.measure("mini", KNOWN, methods=("att+orthoreg",), batch=2, steps=1, **given)
     assert all(tower.checkpointing for tower, _ in seen)
@@ -197,4 +198,4 @@ def test_no_cuda_device_is_one_line() -> None:
     if torch.cuda.is_available():
         pytest.skip("there is one")
     with pytest.raises(BenchError, match="no CUDA device here"):
-        calibrate.measure("mini", KNOWN, device="cuda", methods=("att",))
+        calibrate.measure("mini", KNOWN, how=How(device="cuda"), methods=("att",))

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from samples import Synthetic
 
 from bench.cards import datasets, suites
-from bench.cli import options, summary
+from bench.cli import summary
 from bench.errors import BenchError
 from bench.exchange.tensorfile import TensorFile
 from bench.kinds import from_identity
 from bench.leaderboard import boards, html, published, text
-from bench.plan import costs
+from bench.plan import costs, selection
 from bench.store import compacted as parts
 from bench.store import records, results, task_vectors
 from bench.store.records import Record
@@ -128,7 +128,7 @@ def test_failures_and_imports(folder: Path, cell: Any, data: st.DataObject) -> N
     good = {"identity": cell.identity, "error": "boom", "traceback": "here"}
     for kind, read in (
         ("failed", lambda: store.read_failure(cell.key)),
-        ("imports", lambda: options.imported(store.url)),
+        ("imports", lambda: selection.imported(store)),
     ):
         path = Path(store.url, kind, f"{cell.key}.json")
         path.parent.mkdir(exist_ok=True)
@@ -137,7 +137,7 @@ def test_failures_and_imports(folder: Path, cell: Any, data: st.DataObject) -> N
         if kind == "failed" and isinstance(found, dict):
             again = outcome(lambda f=found: from_identity(f.get("identity"), cell.key))
             assert isinstance(again, BenchError) or again == cell
-            outcome(lambda: summary.failures(store))
+            outcome(lambda: summary.failures(store, store.done()))
 
 
 COSTS = {

@@ -15,6 +15,7 @@ from bench.kinds.imported import Imported
 from bench.store import results
 from bench.store.records import Record, pack_bits, unpack_bits
 from bench.store.store import Store
+from bench.work.runtime import How
 
 ROW = "nonlinear/task_arithmetic"
 
@@ -42,7 +43,7 @@ def test_a_sweep_that_stopped_early_agrees_with_a_whole_one(measured):
     """Whichever of the two is in the record; rows of coefficients that won are compared."""
     recorded = Recorded.open(str(measured))
     (key,) = recorded.keys(ROW)
-    (verdict,) = verify(recorded, [key], runtime={"prune": True})
+    (verdict,) = verify(recorded, [key], how=How(prune=True))
     assert (verdict.same, verdict.changes, dict(verdict.metrics)) == (True, (), {})
 
     whole = Store(measured).read(key)

@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[3]
 def somewhere(tmp_path, monkeypatch):
     """Verbs run in an empty folder, and runs use the session that computes nothing."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(execute, "open_session", lambda runtime: fakes.FakeSession(runtime["store"]))
+    monkeypatch.setattr(execute, "open_session", lambda store, how: fakes.FakeSession(store))
 
 
 def said(capsys, *words):
@@ -207,7 +207,7 @@ def test_run_status_plan_resume(capsys):
 
 def test_failures_give_exit_code_1_and_are_retried(capsys, monkeypatch):
     trouble = {"nonlinear digits seed 0": "raise"}
-    monkeypatch.setattr(execute, "open_session", lambda runtime: fakes.FakeSession(runtime["store"], trouble))
+    monkeypatch.setattr(execute, "open_session", lambda store, how: fakes.FakeSession(store, trouble))
     code, out, err = said(capsys, "run", "--local")
     assert code == 1
     assert "failed: nonlinear digits seed 0: planted (blocks 2 more)" in err
@@ -217,7 +217,7 @@ def test_failures_give_exit_code_1_and_are_retried(capsys, monkeypatch):
     assert [(f["cell"], f["error"]) for f in found["failed"]] == [("nonlinear digits seed 0", "planted")]
     assert found["kinds"]["expert"] == {"cells": 4, "done": 3, "pending": 0, "failed": 1, "blocked": 0}
     assert found["kinds"]["addition"] == {"cells": 4, "done": 2, "pending": 0, "failed": 0, "blocked": 2}
-    monkeypatch.setattr(execute, "open_session", lambda runtime: fakes.FakeSession(runtime["store"]))
+    monkeypatch.setattr(execute, "open_session", lambda store, how: fakes.FakeSession(store))
     code, _, err = said(capsys, "retry", "--failed", "--local")
     assert code == 0
     assert "1 cells, 0 already done, 1 failed before and tried again" in err
@@ -229,9 +229,7 @@ def test_failures_give_exit_code_1_and_are_retried(capsys, monkeypatch):
 def test_workers_get_the_full_path_of_the_store(capsys, monkeypatch, tmp_path):
     """Those of a cluster run in the folder where their node was started."""
     asked = []
-    monkeypatch.setattr(
-        execute, "open_session", lambda runtime: asked.append(runtime["store"]) or fakes.FakeSession(runtime["store"])
-    )
+    monkeypatch.setattr(execute, "open_session", lambda store, how: asked.append(store) or fakes.FakeSession(store))
     assert said(capsys, "run", "--local", "--store", "here/store")[0] == 0
     assert asked == [str(tmp_path / "here" / "store")]
 

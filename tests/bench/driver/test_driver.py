@@ -13,11 +13,10 @@ import pytest
 from fakes import command, wait_for
 
 from bench.driver import execute
-from bench.driver.base import Workers
-from bench.driver.progress import Progress
 from bench.errors import BenchError
 from bench.kinds.protocol import Outcome
 from bench.store.store import Store
+from bench.work.runtime import How
 
 HERE = Path(__file__).parents[1]
 RAY = (pytest.mark.slow, pytest.mark.timeout(900))
@@ -30,11 +29,10 @@ def workers_find_the_fakes(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(HERE), root)))
 
 
-def go(store, *, local, trouble=None, scars="", workers=None):
+def go(store, *, local, trouble=None, scars="", timeout=0.0):
     state = execute.schedule(fakes.smoke(), store)
     session = partial(fakes.FakeSession, store.url, trouble or {}, str(scars))
-    progress = Progress(state, quiet=True)
-    execute.run(state, store, session, progress=progress, workers=workers or Workers(2), local=local)
+    execute.run(state, store, session, How(workers=2, local=local, cell_timeout=timeout))
     return state
 
 
@@ -53,7 +51,7 @@ def test_everything_runs_once_and_a_second_run_does_nothing(tmp_path):
     def never():
         raise AssertionError("a session was opened although nothing was left to do")
 
-    execute.run(again, store, never, progress=Progress(again), workers=Workers(), local=True)
+    execute.run(again, store, never, How(local=True))
 
 
 def test_a_cell_that_raises_blocks_only_what_needs_it_and_is_tried_again(tmp_path):
@@ -71,7 +69,7 @@ def test_a_cell_that_raises_blocks_only_what_needs_it_and_is_tried_again(tmp_pat
 
 def test_a_cell_that_hangs_fails_at_its_time_limit(tmp_path):
     store = Store(tmp_path / "store")
-    state = go(store, local=True, trouble={"zero-shot": "hang"}, workers=Workers(2, cell_timeout=0.5))
+    state = go(store, local=True, trouble={"zero-shot": "hang"}, timeout=0.5)
     assert set(state.failed) == keys("zero-shot")
     assert state.failed[next(iter(state.failed))].startswith("cell ran longer than 0.5 s")
     assert len(store.done()) == 8
@@ -93,9 +91,7 @@ def test_local_settles_cells_in_the_order_of_the_plan(tmp_path):
 
     store = Store(tmp_path / "store")
     state = execute.schedule(fakes.smoke(), store)
-    execute.run(
-        state, store, partial(Recorder, store.url), progress=Progress(state, quiet=True), workers=Workers(), local=True
-    )
+    execute.run(state, store, partial(Recorder, store.url), How(local=True))
     assert order == [cell.key for cell in fakes.smoke()]
 
 
@@ -129,7 +125,7 @@ def test_every_kind_of_trouble_in_one_ray_run(tmp_path, monkeypatch):
         "nonlinear/ties seed 0": "hang",
         "att+orthoreg numbers seed 0": "raise",
     }
-    state = go(store, local=False, trouble=trouble, scars=scars, workers=Workers(2, cell_timeout=1.0))
+    state = go(store, local=False, trouble=trouble, scars=scars, timeout=1.0)
     label = {cell.key: cell.label for cell in fakes.smoke()}
     assert {label[key]: error for key, error in state.failed.items()} == {
         "zero-shot": "cell ran longer than 1 s and did not stop; its worker was killed",
@@ -161,11 +157,11 @@ def test_scratch_folders_of_dead_drivers_are_removed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"count": -1}, {"gpu_fraction": 1.5}, {"cell_timeout": -1.0}, {"address": "ray://head:10001"}]
+    "wrong", [{"workers": -1}, {"gpu_fraction": 1.5}, {"cell_timeout": -1.0}, {"address": "ray://head:10001"}]
 )
 def test_workers_out_of_range(wrong):
     with pytest.raises(BenchError, match="give"):
-        Workers(**wrong)
+        How(**wrong)
 
 
 @pytest.mark.parametrize(
@@ -226,8 +222,6 @@ def test_a_store_that_cannot_be_written_ends_the_run(tmp_path, monkeypatch):
 
     state = execute.schedule(fakes.smoke(), store)
     with pytest.raises(BenchError, match="cannot write to store: No space left on device"):
-        execute.run(
-            state, store, partial(Full, store.url), progress=Progress(state, quiet=True), workers=Workers(), local=True
-        )
+        execute.run(state, store, partial(Full, store.url), How(local=True))
     assert len(attempts) == 3
     assert store.done() == set(attempts[:2])

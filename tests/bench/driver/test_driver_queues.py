@@ -12,29 +12,29 @@ import pytest
 
 from bench.checks import doctor
 from bench.driver import execute, resources
-from bench.driver.base import Workers
 from bench.driver.common import Common
 from bench.driver.progress import Progress
 from bench.errors import BenchError
 from bench.ground import versions
 from bench.plan.schedule import Schedule
 from bench.store.store import Store
+from bench.work.runtime import How
 
-CUDA = Workers(device="cuda", gpu_fraction=0.25)
+CUDA = How(device="cuda", gpu_fraction=0.25)
 
 
 @pytest.mark.parametrize(
     ("workers", "found", "expected"),
     [
-        (Workers(), {"CPU": 2.0}, {None: 2}),
-        (Workers(1), {"CPU": 2.0}, {None: 1}),
-        (Workers(), {}, {None: 1}),
+        (How(), {"CPU": 2.0}, {None: 2}),
+        (How(workers=1), {"CPU": 2.0}, {None: 1}),
+        (How(), {}, {None: 1}),
         (CUDA, {"CPU": 16.0, "GPU": 2.0}, {True: 8, False: 8}),
         (CUDA, {"CPU": 4.0, "GPU": 2.0}, {True: 4, False: 1}),
         (CUDA, {"CPU": 16.0}, {True: 1, False: 15}),
-        (Workers(3, "cuda", 0.25), {"CPU": 16.0, "GPU": 2.0}, {True: 3, False: 13}),
-        (Workers(device="cuda", gpu_fraction=0.4), {"CPU": 16.0, "GPU": 2.0}, {True: 4, False: 12}),
-        (Workers(device="cuda", gpu_fraction=0.1), {"CPU": 16.0, "GPU": 1.0}, {True: 10, False: 6}),
+        (How(workers=3, device="cuda", gpu_fraction=0.25), {"CPU": 16.0, "GPU": 2.0}, {True: 3, False: 13}),
+        (How(device="cuda", gpu_fraction=0.4), {"CPU": 16.0, "GPU": 2.0}, {True: 4, False: 12}),
+        (How(device="cuda", gpu_fraction=0.1), {"CPU": 16.0, "GPU": 1.0}, {True: 10, False: 6}),
     ],
 )
 def test_slots_by_hand(workers, found, expected):
@@ -44,7 +44,7 @@ def test_slots_by_hand(workers, found, expected):
 
 def test_a_request_that_the_cluster_cannot_satisfy_is_refused_at_once():
     *_, geometry = cells = fakes.with_geometry()
-    resources.require(cells, Workers(), {"CPU": 1.0})
+    resources.require(cells, How(), {"CPU": 1.0})
     resources.require(cells, CUDA, {"CPU": 1.0, "GPU": 1.0})
     resources.require([geometry], CUDA, {"CPU": 1.0})
     with pytest.raises(BenchError, match=r"a cell needs 0\.25 GPU, the cluster has 0"):
@@ -96,8 +96,7 @@ def go(store, address, monkeypatch, seconds=0.2, **settings):
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     state, said = execute.schedule(fakes.with_geometry(), store), io.StringIO()
     session = partial(fakes.FakeSession, store.address, seconds=seconds)
-    workers = Workers(address=address, **settings)
-    execute.run(state, store, session, progress=Progress(state, stream=said), workers=workers)
+    execute.run(state, store, session, How(address=address, **settings), Progress(said))
     return state, said.getvalue()
 
 
@@ -147,7 +146,7 @@ def test_room_follows_the_cluster():
     from bench.driver import trials
 
     state = Schedule(fakes.with_geometry())
-    run = trials.Active(state, None, Progress(state, quiet=True), Workers(device="cuda", gpu_fraction=0.5))
+    run = trials.Active(state, None, Progress(state, quiet=True), How(device="cuda", gpu_fraction=0.5))
     run.fit({"CPU": 4.0, "GPU": 1.0})
     assert run.room == {True: 4, False: 4}
     assert run.progress.workers == 2
@@ -160,7 +159,7 @@ def test_room_follows_the_cluster():
     run.fit({})
     assert run.room == {True: 2, False: 2}
     assert run.take() is None
-    run.workers = Workers(3, address="auto")
+    run.workers = How(3, address="auto")
     run.fit({"CPU": 8.0})
     assert run.room == {None: 3}, "on a cluster of others, --workers is the limit"
 

@@ -11,12 +11,12 @@ import pytest
 
 from bench.cli.app import call
 from bench.driver import execute, heartbeat
-from bench.driver.base import Workers
+from bench.driver.base import Drive
 from bench.driver.heartbeat import Heartbeat
-from bench.driver.progress import Progress
 from bench.errors import BenchError
 from bench.kinds.protocol import Outcome
 from bench.store.store import Store
+from bench.work.runtime import How
 
 TOTAL = 9
 """Cells of the smoke grid."""
@@ -24,9 +24,7 @@ TOTAL = 9
 
 def go(store: Store, session: type = fakes.FakeSession) -> None:
     state = execute.schedule(fakes.smoke(), store)
-    progress = Progress(state, quiet=True)
-    opened = partial(session, store.url)
-    execute.run(state, store, opened, progress=progress, workers=Workers(), local=True, command="bench run --local")
+    execute.run(state, store, partial(session, store.url), How(local=True), command="bench run --local")
 
 
 def status(store: Store, capsys: pytest.CaptureFixture[str]) -> dict:
@@ -269,4 +267,4 @@ def test_a_store_that_cannot_be_listed_is_one_line(tmp_path):
     (Path(store.url) / "runs").write_text("in the way")
     state = execute.schedule(fakes.smoke(), store)
     with pytest.raises(BenchError, match=r"cannot be listed \(.*\); fix access to it"):
-        Heartbeat(store, Progress(state, quiet=True)).__enter__()
+        Heartbeat(store, Drive(state)).__enter__()

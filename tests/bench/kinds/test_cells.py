@@ -87,9 +87,9 @@ def test_every_field_is_identity(cell: Cell) -> None:
 
 
 def test_runtime_choices_never_reach_a_key() -> None:
-    from bench.kinds.session import Runtime
+    from bench.work.runtime import How
 
-    run_time = {f.name for f in fields(Runtime)}
+    run_time = {f.name for f in fields(How)}
     assert run_time & {f.name for kind in KINDS.values() for f in fields(kind.cell)} == set()
 
 

@@ -21,7 +21,7 @@ from bench.plan.grid import Grid
 from bench.registry import catalogue
 from bench.store.store import Store
 from bench.work import finetune, resume
-from bench.work.runtime import Runtime
+from bench.work.runtime import How
 
 ROOT = Path(__file__).parent.parent.parent.parent
 ALWAYS = 1e-9
@@ -39,7 +39,7 @@ def expert(finetuning: str) -> Finetune:
 @pytest.mark.parametrize("finetuning", ["nonlinear", "att+orthoreg", "tta+orthoreg", "lora+orthoreg"])
 def test_an_interrupted_expert_goes_on_bit_for_bit(tmp_path, monkeypatch, finetuning):
     cell = expert(finetuning)
-    whole = Session(Runtime(str(tmp_path / "whole")))
+    whole = Session(How(), Store(tmp_path / "whole"))
     assert whole.attempt(cell).error == ""
     assert not resume.folder(whole.store.url).exists()  # no state is written in the first minutes
     assert "resumed_at_step" not in whole.store.read(cell.key).provenance
@@ -55,13 +55,13 @@ def test_an_interrupted_expert_goes_on_bit_for_bit(tmp_path, monkeypatch, finetu
     monkeypatch.setattr(finetune.Trainer, "step", step)
     store = Store(tmp_path / "cut")
     with pytest.raises(KeyboardInterrupt):
-        Session(Runtime(store.url, save_minutes=ALWAYS)).attempt(cell)
+        Session(How(save_minutes=ALWAYS), store).attempt(cell)
     state = resume.folder(store.url) / f"{cell.key}.safetensors"
     assert state.is_file()
     assert store.done() == store.failed() == set()
     with safe_open(state, framework="pt") as file:
         wall, cpu = json.loads(file.metadata()["seconds"])
-    again = Session(Runtime(store.url, save_minutes=ALWAYS))
+    again = Session(How(save_minutes=ALWAYS), store)
     again.evaluator(cell)  # a session that is warm, and therefore quicker than the time in the state
     assert again.attempt(cell).error == ""
     assert steps == [0, 1, 2, 3, 4, 5, 6, 7, 5, 6, 7, 8]
@@ -74,7 +74,7 @@ def test_an_interrupted_expert_goes_on_bit_for_bit(tmp_path, monkeypatch, finetu
 
 
 def test_an_expert_at_another_strength_is_no_expert_of_a_board(tmp_path):
-    session, cell = Session(Runtime(str(tmp_path / "store"))), expert("att+orthoreg")
+    session, cell = Session(How(), Store(tmp_path / "store")), expert("att+orthoreg")
     (_, (other,)), *_ = strength.by_strength([cell])
     assert other.recipe.strength == 0.0
     assert {r["kind"] for r in session.execute(cell).rows} == {"expert"}

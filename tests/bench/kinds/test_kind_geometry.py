@@ -16,7 +16,7 @@ from bench.registry import catalogue
 from bench.store import task_vectors
 from bench.store.records import Record
 from bench.store.store import Store
-from bench.work.runtime import Runtime
+from bench.work.runtime import How
 
 CELL = Geometry(
     suite="toy", backbone="toy", backbone_fingerprint="fp", tasks=(("one", "card"), ("two", "card")),
@@ -47,7 +47,7 @@ def test_it_runs_without_a_gpu_in_a_run_on_gpus(tmp_path) -> None:
     smoke = grid.plan(suites.load("mini8"), grid.grid("smoke"), catalogue.load(), finetuning=["nonlinear"])
     experts = [cell for cell in smoke if isinstance(cell, Finetune)]
     store = Store(tmp_path / "store")
-    session = Session(Runtime(store.address, device="cuda", gpu_fraction=0.5))
+    session = Session(How(device="cuda", gpu_fraction=0.5), store)
     cell = Geometry(**shared(experts))
     name = "transformer.resblocks.0.mlp.c_fc.weight"
     shape = session.evaluator(cell).backbone.pretrained[name].shape

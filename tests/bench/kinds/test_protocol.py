@@ -7,7 +7,8 @@ from pathlib import Path
 from bench.kinds import FILES
 from bench.kinds.protocol import Warm
 from bench.kinds.session import Session
-from bench.work.runtime import Runtime
+from bench.store.store import Store
+from bench.work.runtime import How
 
 MEMBERS = {*Warm.__annotations__, *(name for name in vars(Warm) if not name.startswith("_"))}
 
@@ -31,5 +32,5 @@ def test_kinds_ask_for_the_members_of_the_protocol_and_for_nothing_else() -> Non
 
 def test_a_session_has_them_all(tmp_path: Path) -> None:
     """Their types are mypy's to compare: a session hands itself to `Kind.run`."""
-    session = Session(Runtime(str(tmp_path / "store")))
+    session = Session(How(), Store(tmp_path / "store"))
     assert [name for name in sorted(MEMBERS) if not hasattr(session, name)] == []

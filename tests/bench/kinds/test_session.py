@@ -17,7 +17,7 @@ from bench.kinds.session import Session
 from bench.plan import grid
 from bench.registry.plugins import with_plugins
 from bench.store.store import Store
-from bench.work.runtime import Runtime
+from bench.work.runtime import How
 
 ROOT = Path(__file__).parents[3]
 RAY = (pytest.mark.slow, pytest.mark.timeout(900))
@@ -67,7 +67,7 @@ def merges(include: str, *operators: str) -> list[Addition]:
 
 
 def test_a_cell_that_raises_or_returns_nan_is_a_failure_and_the_next_one_runs(store, wrong):
-    session = Session(Runtime(str(store), include=(wrong,)))
+    session = Session(How(include=(wrong,)), Store(store))
     nan, boom, fine = merges(wrong, "nan", "boom", "average")
     outcomes = [session.attempt(cell) for cell in (nan, boom, fine)]
     assert [o.status for o in outcomes] == ["failed", "failed", "done"]
@@ -83,7 +83,7 @@ def test_results_of_an_edited_file_do_not_pass_for_those_of_the_new_text(store, 
     path = tmp_path / "mine.py"
     path.write_text(WRONG.replace('float("nan")', "0.5"))
     (cell,) = merges(str(path), "nan")
-    assert Session(Runtime(str(store), include=(str(path),))).attempt(cell).status == "done"
+    assert Session(How(include=(str(path),)), Store(store)).attempt(cell).status == "done"
     plan = ["plan", "--methods", "nonlinear", "--operators", "nan", "--include", str(path), "--store", str(store)]
     assert call(plan) == 0
     path.write_text(path.read_text().replace("NAN, BOOM", "# a comment\nNAN, BOOM"))
@@ -103,14 +103,14 @@ def test_results_of_an_edited_file_do_not_pass_for_those_of_the_new_text(store, 
 def test_a_loss_that_is_nan_is_a_failure(store, wrong):
     expert = next(cell for cell in cells(wrong, "average") if isinstance(cell, Finetune))
     cell = replace(expert, recipe=replace(expert.recipe, lr=1e30))
-    outcome = Session(Runtime(str(store))).attempt(cell)
+    outcome = Session(How(), Store(store)).attempt(cell)
     assert "the loss is not finite at step" in outcome.error
     assert Store(store).failed() == {cell.key}
     assert not Store(store).has_vector(cell.key)
 
 
 def test_what_was_warm_is_let_go_when_memory_is_exhausted(store, wrong, monkeypatch):
-    session = Session(Runtime(str(store)))
+    session = Session(How(), Store(store))
     fine, other = merges(wrong, "average", "ties")
     assert session.attempt(fine).status == "done"
     assert session._evaluators

@@ -8,6 +8,7 @@ from bench.checks import laws
 from bench.errors import BenchError, UnknownName
 from bench.registry import catalogue, plugins
 from bench.registry import live as registry
+from bench.registry.source import fingerprint
 from methods.finetuning import FINETUNING
 from methods.merging import MERGING
 from methods.operator import Need
@@ -57,13 +58,13 @@ def test_compositions() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("x = 1", "no Operator or FineTuning in it"),
+        ("x = 1", "no Operator, FineTuning or Regularizer in it"),
         ("import nonsense_module", "No module named 'nonsense_module'; install it, or move what it holds"),
         ("def f(:", "SyntaxError: invalid syntax"),
         ("raise SystemExit(3)", "SystemExit: 3; mend the file"),
         ("raise ValueError('one\\ntwo')", "ValueError: one; mend the file"),
         ("assert 1 > 2", "AssertionError; mend the file"),
-        ("from methods.merging.ties import OPERATOR", "no Operator or FineTuning in it"),
+        ("from methods.merging.ties import OPERATOR", "no Operator, FineTuning or Regularizer in it"),
         ("OPERATOR = Operator('ties', print)", "the name 'ties' is taken by a built-in; rename your method"),
         ("A, B = Operator('mine', print), Operator('mine', print)", "the name 'mine' is taken; rename your method"),
         ("A = Operator(3, print)", "3: its name is 3, not text"),
@@ -117,12 +118,12 @@ OPERATOR = Operator("mine", merge)
 
 
 def test_the_fingerprint_of_a_file_is_what_it_does() -> None:
-    ours = registry.fingerprint(MINE.encode())
+    ours = fingerprint(MINE.encode())
     for other in (MINE.replace("# as", "# just as"), MINE.replace("The first", "It"), MINE.replace("\n\n", "\n\n\n\n")):
         assert other != MINE
-        assert registry.fingerprint(other.encode()) == ours
+        assert fingerprint(other.encode()) == ours
     for other in (MINE.replace("[0]", "[1]"), MINE.replace("merge)", "merge, coefficients=(0.5,))")):
-        assert registry.fingerprint(other.encode()) != ours
+        assert fingerprint(other.encode()) != ours
 
 
 def test_the_inputs_that_a_record_may_need_are_those_that_are_supplied() -> None:

@@ -13,13 +13,12 @@ from bench.checks import garbage
 from bench.checks.verify import Recorded, verify
 from bench.cli import summary
 from bench.driver import execute, heartbeat
-from bench.driver.base import Workers
-from bench.driver.progress import Progress
 from bench.errors import StoreError
 from bench.store import compacted, results
 from bench.store.records import Record
 from bench.store.store import Store
 from bench.work import resume
+from bench.work.runtime import How
 
 
 @pytest.fixture
@@ -73,10 +72,12 @@ def test_a_missing_store_and_a_missing_vector_are_one_line(url: str) -> None:
 
 def test_a_store_that_is_not_there_yet_is_empty_to_plan_and_run(url: str) -> None:
     cells = fakes.smoke()
-    assert summary.done_in(url) == set()
-    assert sum(counts["pending"] for counts in summary.by_kind(cells, url).values()) == len(cells)
+    assert summary.opened(url) is None
+    assert sum(counts["pending"] for counts in summary.by_kind(cells, set(), set()).values()) == len(cells)
     Store(url).write(record(cells[0].key))
-    assert summary.done_in(url) == {cells[0].key}
+    store = summary.opened(url)
+    assert store is not None
+    assert store.done() == {cells[0].key}
 
 
 def test_an_unfinished_upload_is_never_seen(url: str) -> None:
@@ -102,7 +103,7 @@ def test_a_run_and_its_resumption(url: str) -> None:
     for trouble in ({"nonlinear digits seed 0": "raise"}, {}):
         state = execute.schedule(fakes.smoke(), store)
         session = partial(fakes.FakeSession, url, trouble)
-        execute.run(state, store, session, progress=Progress(state, quiet=True), workers=Workers(), local=True)
+        execute.run(state, store, session, How(local=True))
     assert state.before == 6
     assert store.done() == {cell.key for cell in fakes.smoke()}
     rows, cells = results.load(url)
@@ -132,12 +133,12 @@ def test_signs_of_life_are_read_behind_a_url(url: str) -> None:
     state = execute.schedule(fakes.smoke(), store)
     session = partial(Watched, url)
     with pytest.raises(KeyboardInterrupt):
-        execute.run(state, store, session, progress=Progress(state, quiet=True), workers=Workers(), local=True)
+        execute.run(state, store, session, How(local=True))
     assert seen == [("alive", 9), ("alive", 8), ("alive", 7), ("alive", 6)]
     (run,) = heartbeat.unfinished(store, store.done())
     assert (run.state, len(run.left(store.done()))) == ("interrupted", 6)
     state = execute.schedule(fakes.smoke(), store)
-    execute.run(state, store, session, progress=Progress(state, quiet=True), workers=Workers(), local=True)
+    execute.run(state, store, session, How(local=True))
     assert store.files("runs") == []
 
 

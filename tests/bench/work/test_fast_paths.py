@@ -17,7 +17,7 @@ from bench.plan import grid
 from bench.registry import catalogue
 from bench.store.records import Record
 from bench.store.store import Store
-from bench.work.runtime import Runtime
+from bench.work.runtime import How
 from methods.vectors import norm
 
 MORE = ("tta", "lora+orthoreg")
@@ -31,7 +31,7 @@ ROUNDING = 1
 
 
 def run(folder: Path, *, fast: bool) -> tuple[dict[str, Record], Store]:
-    session = Session(Runtime(str(folder), fast=fast))
+    session = Session(How(fast=fast), Store(folder))
     suite, chosen = suites.load("mini8"), grid.grid("smoke")
     known = catalogue.load()
     cells = grid.plan(suite, chosen, known)

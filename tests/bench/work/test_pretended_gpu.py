@@ -15,8 +15,9 @@ from bench.pixels.images import Images
 from bench.plan import grid
 from bench.registry import catalogue
 from bench.store.records import Record
+from bench.store.store import Store
 from bench.work import inputs
-from bench.work.runtime import Runtime
+from bench.work.runtime import How
 from tests.bench.pretend import GPU, gpu
 
 SHORT = (("steps", 2), ("warmup_steps", 1), ("batch_size", 4), ("strength", 0.1))
@@ -50,7 +51,9 @@ def plan(method: str, *, experiments: tuple[str, ...] = ("addition", "negation",
 
 
 def run(cells: list[Cell], folder: Path, device: str) -> list[Record]:
-    session = Session(Runtime(str(folder), device=device))
+    how = How()
+    object.__setattr__(how, "device", device)  # one that nobody could ask for
+    session = Session(how, Store(folder))
     for cell in cells:
         outcome = session.attempt(cell)
         assert outcome.status == "done", f"{cell.label}: {outcome.error}"

@@ -14,7 +14,7 @@ from bench.pixels.images import Images
 from bench.store.store import Store
 from bench.work import backbone, evaluate
 from bench.work.evaluate import Evaluator, OnDevice, free_memory
-from bench.work.runtime import CHOOSABLE, Runtime, parse, settle
+from bench.work.runtime import CHOOSABLE, How, parse, settle
 
 
 def test_choices_from_the_command_line() -> None:
@@ -27,7 +27,7 @@ def test_choices_from_the_command_line() -> None:
     assert parse(["save_minutes=30"]) == {"save_minutes": 30.0}
     assert parse(["compile=true", "tf32=true"]) == {"compile": True, "tf32": True}
     assert parse(None) == {}
-    assert set(CHOOSABLE) <= set(Runtime("store").__dict__)
+    assert set(CHOOSABLE) <= set(How().__dict__)
 
 
 @pytest.mark.parametrize(
@@ -124,17 +124,17 @@ def test_deterministic_is_strict_on_a_gpu_where_a_warning_would_change_bits(
     settings: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
-    settle(Runtime("", deterministic=False, device="cuda", tf32=True, threads=2))
+    settle(How(deterministic=False, device="cuda", tf32=True, threads=2))
     assert not torch.are_deterministic_algorithms_enabled()
     assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
     assert torch.get_float32_matmul_precision() == "high"
     assert torch.get_num_threads() == 2
-    settle(Runtime("", device="cuda"))
+    settle(How(device="cuda"))
     assert torch.are_deterministic_algorithms_enabled()
     assert not torch.is_deterministic_algorithms_warn_only_enabled()
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
     assert torch.get_float32_matmul_precision() == "highest"
-    settle(Runtime("", device="cpu"))
+    settle(How(device="cpu"))
     assert torch.is_deterministic_algorithms_warn_only_enabled()
 
 
