@@ -2,7 +2,6 @@
 
 import hashlib
 import platform
-import subprocess
 from functools import cache
 from pathlib import Path
 
@@ -40,17 +39,18 @@ def here() -> dict[str, str]:
 @cache
 def commit() -> str:
     """The commit of the checkout this code comes from, with `+` when files differ from it; empty when installed."""
+    import subprocess  # `import bench` is quick
+
     if not (ROOT / ".git").exists():
         return ""
+
+    def git(*words: str) -> str:
+        command = ["git", "-C", str(ROOT), *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
     try:
-        head = _git("rev-parse", "HEAD")
-        changed = _git("status", "--porcelain", "--untracked-files=no", "--", "bench", "methods")
+        head = git("rev-parse", "HEAD")
+        changed = git("status", "--porcelain", "--untracked-files=no", "--", "bench", "methods")
     except (OSError, subprocess.SubprocessError):
         return ""
     return head[:12] + ("+" if changed else "")
-
-
-def _git(*words: str) -> str:
-    """What git says about the checkout."""
-    command = ["git", "-C", str(ROOT), *words]
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()

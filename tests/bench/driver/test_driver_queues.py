@@ -70,7 +70,7 @@ def test_the_code_of_two_checkouts_differs_by_one_byte(tmp_path, monkeypatch):
     for name in ("one", "two"):
         (tmp_path / name / "bench" / "ground").mkdir(parents=True)
         (tmp_path / name / "bench" / "ground" / "versions.py").write_text(name)
-        monkeypatch.setattr(versions, "__file__", str(tmp_path / name / "bench" / "ground" / "versions.py"))
+        monkeypatch.setattr(versions, "ROOT", tmp_path / name)
         versions.code.cache_clear()
         (tmp_path / name / "said").write_text(versions.code())
     versions.code.cache_clear()
