@@ -95,7 +95,9 @@ def test_plan_by_name_and_by_record():
 
 def test_each_method_is_planned_with_each_regulariser_as_well_as_alone():
     mine = replace(REGULARIZERS["orthoreg"], name="mine")
-    cells = bench.plan(methods="nonlinear", regularizers=["orthoreg", mine], operators="ties")
+    cells = bench.plan(
+        methods="nonlinear", regularizers=["orthoreg", mine], operators="ties", recipe={"strength": 1.0}
+    )
     merged = [cell.finetuning for cell in cells if cell.kind == "addition"]
     assert merged == ["nonlinear", "nonlinear+orthoreg", "nonlinear+mine"]
 
