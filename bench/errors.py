@@ -2,8 +2,9 @@
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from typing import Any
 
 LONGEST = 4000
 """Characters of a message; what is left out of a longer one is its middle."""
@@ -62,9 +63,20 @@ def first_line(error: BaseException) -> str:
 
 
 def why(error: BaseException) -> str:
-    """A reason that fits into brackets: the system's own words where an error has them, else its text on one line."""
+    """A reason on one line: the system's own words where an error has them, all that pydantic finds wrong, else its
+    text as far as it fits into brackets."""
+    findings = getattr(error, "errors", None)
+    if callable(findings):
+        return _findings(findings())
     text = " ".join(str(getattr(error, "strerror", None) or error).split())
     return text[:LONGEST_REASON].rstrip(".") or type(error).__name__
+
+
+def _findings(errors: Sequence[Mapping[str, Any]]) -> str:
+    """Where pydantic found what, on a line of bearable length."""
+    pairs = [(".".join(map(str, e["loc"])) or "card", e["msg"].removeprefix("Value error, ")) for e in errors]
+    text = " ".join("; ".join(f"{place}: {message}" for place, message in pairs).split())
+    return f"{len(pairs)} problem(s): {text if len(text) <= 2000 else text[:2000] + '...'}"
 
 
 @contextlib.contextmanager

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,15 @@ import torch.nn.functional as F
 from open_clip.transformer import VisionTransformer
 from torch import Tensor
 
-from bench.cards.recipes import Recipe
+from bench.cards.recipes import settle
 from bench.cards.suites import BackboneCard
 from bench.pixels.images import Images
+from bench.registry.catalogue import load
 from bench.work.backbone import Backbone
 from bench.work.evaluate import Evaluator
 from bench.work.finetune import train
+from bench.work.pictures import Pictures
+from bench.work.training import Training
 from benchmarks import _field as field
 from benchmarks import _machine as machine
 from benchmarks.images import cached
@@ -28,15 +31,15 @@ from methods.vectors import generator
 CLASSES = 10
 RESIDENT = 0.25  # the default of `bench run`
 
-WAYS: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "plain, float32": ("nonlinear", "", {}),
-    "plain, bfloat16": ("nonlinear", "", {"precision": "bfloat16"}),
-    "orthoreg, float32": ("nonlinear", "orthoreg", {}),
-    "orthoreg, bfloat16, mixed": ("nonlinear", "orthoreg", {"precision": "bfloat16", "penalty_precision": "mixed"}),
-    "tangent, float32": ("tta", "", {}),
-    "tangent, bfloat16": ("tta", "", {"precision": "bfloat16"}),
-    "tangent, orthoreg, bfloat16": ("tta", "orthoreg", {"precision": "bfloat16", "penalty_precision": "mixed"}),
-    "lora, bfloat16": ("lora", "", {"precision": "bfloat16"}),
+WAYS: dict[str, tuple[str, dict[str, Any]]] = {
+    "plain, float32": ("nonlinear", {}),
+    "plain, bfloat16": ("nonlinear", {"precision": "bfloat16"}),
+    "orthoreg, float32": ("nonlinear+orthoreg", {}),
+    "orthoreg, bfloat16, mixed": ("nonlinear+orthoreg", {"precision": "bfloat16", "penalty_precision": "mixed"}),
+    "tangent, float32": ("tta", {}),
+    "tangent, bfloat16": ("tta", {"precision": "bfloat16"}),
+    "tangent, orthoreg, bfloat16": ("tta+orthoreg", {"precision": "bfloat16", "penalty_precision": "mixed"}),
+    "lora, bfloat16": ("lora", {"precision": "bfloat16"}),
 }
 
 
@@ -118,14 +121,15 @@ def prepare(
 
 def ours(bench: Bench, way: str, steps: int) -> None:
     """`steps` steps of the real training loop."""
-    method, regulariser, options = WAYS[way]
-    recipe = Recipe(steps=steps, batch_size=bench.batch, lr=1e-6, strength=1.0 if regulariser else 0.0)
+    name, options = WAYS[way]
+    fixed = {"steps": steps, "batch_size": bench.batch, "lr": 1e-6, "strength": 1.0}
+    recipe = settle(way, [("", {**fixed, **options})], load().owners([name]))
     card = bench.backbone.card
     with bench.ours():
         train(
-            bench.backbone.tower, bench.backbone.pretrained, bench.head, bench.pixels, bench.images.labels,
-            replace(recipe, **options), method=method, regulariser=regulariser or None, seed=0, mean=card.mean,
-            std=card.std, device=bench.device,
+            bench.backbone.tower, bench.backbone.pretrained, bench.head,
+            Pictures(bench.pixels, bench.images.labels, card.mean, card.std),
+            Training.of(recipe, *load().split_finetuning(name)), seed=0, device=bench.device,
         )  # fmt: skip
 
 

@@ -122,16 +122,6 @@ def operators(found: Results) -> str:
                 number(own["extra_models"]),
             )
         )
-    shared = rows["shared decompositions"]
-    lines.append(
-        (
-            "five spectral ones sharing",
-            number(shared["times_faster"]),
-            *("–" for _ in PEERS),
-            number(shared.get("times_floor")),
-            "–",
-        )
-    )
     head = ("operator", "plain reference", *PEERS, "times its floor", "extra models")
     return markdown(head, lines)
 
@@ -178,8 +168,6 @@ def summary(found: Results) -> str:
         *against("mergekit", "ties", "della", "breadcrumbs", "karcher", "dare", "task_arithmetic"),
         *against("FusionBench", "ties", "ties_sum", "dare", "task_arithmetic", "tsv_m", "iso_c"),
         ("task arithmetic", "reading every byte once", number(merge["task_arithmetic"]["times_floor"]) + " x its time"),
-        ("five spectral operators sharing decompositions", "each its own float32 SVD",
-         times(merge["shared decompositions"])),
     ]  # fmt: skip
     return markdown(("what", "against", "faster"), lines)
 

@@ -30,7 +30,6 @@ import torch
 from benchmarks import _machine as machine
 from benchmarks._peers import agree, peers
 from benchmarks._references import ELEMENTWISE, SPECTRAL
-from methods.linalg import SvdCache
 from methods.merging import MERGING
 from methods.vectors import TaskVector, generator
 
@@ -43,8 +42,6 @@ DECOMPOSITIONS = {
     "dc_merge": (TASKS, 2),
 }  # fmt: skip
 """What an operator's formula decomposes for each m x n parameter: so many m x n matrices, so many m x m ones."""
-SHARING = ("tsv_m", "star", "dc_merge", "iso_c", "iso_cts")  # what decomposes the same matrices
-SHARED = (2 * TASKS + 1, 4)  # the tasks, their sum, remainders of iso_cts; two polar factors, two more of iso_cts
 
 
 def shapes(layers: int, width: int, outside: bool) -> dict[str, tuple[int, ...]]:
@@ -176,24 +173,6 @@ def floor(row: dict[str, Any], seconds: float) -> dict[str, Any]:
     return row | {"floor_seconds": round(seconds, 4), "times_floor": round(row["seconds"] / seconds, 2)}
 
 
-def sharing(experts: list[TaskVector], reference: dict[str, Callable[..., Any]]) -> dict[str, Any]:
-    """Several spectral operators on the same experts with one cache of decompositions."""
-    cache = SvdCache()
-    ours, _, _ = measure(lambda: [MERGING[name].merge(experts, cache=cache) for name in SHARING] and None)
-    again, _, _ = measure(lambda: [MERGING[name].merge(experts, cache=cache) for name in SHARING] and None)
-    alone, _, _ = measure(lambda: [MERGING[name].merge(experts) for name in SHARING] and None)
-    theirs, _, _ = measure(lambda: [reference[name](experts) for name in SHARING] and None)
-    return {
-        "operators": list(SHARING),
-        "seconds": round(ours, 3),
-        "seconds_with_filled_cache": round(again, 3),
-        "reference_seconds": round(theirs, 3),
-        "times_faster": round(theirs / ours, 2),
-        "times_faster_with_filled_cache": round(theirs / again, 2),
-        "each_alone_seconds": round(alone, 3),
-    }
-
-
 def main() -> None:
     """Run, print one line a row, write the results."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -244,8 +223,6 @@ def main() -> None:
             if name in DECOMPOSITIONS:
                 row = floor(row, spectral_floor(layout, DECOMPOSITIONS[name], peak))
             report(name, row)
-    if not only or "sharing" in only:
-        report("shared decompositions", floor(sharing(block, SPECTRAL), spectral_floor(layout, SHARED, peak)))
 
 
 if __name__ == "__main__":

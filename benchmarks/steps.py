@@ -26,10 +26,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from bench.cards.recipes import Recipe
 from bench.ground.versions import commit
 from bench.work.finetune import Trainer
+from bench.work.penalty import Penalty
+from bench.work.training import Training
 from benchmarks import _machine as machine
 from methods.factors import Factors
-from methods.finetuning import FINETUNING
-from methods.regularizers import REGULARIZERS
 from methods.tower import Tower
 from methods.tower.reference import forward_mode
 from methods.vectors import generator
@@ -46,9 +46,9 @@ class AutogradPenalty(Trainer):
     """The penalty as the released code has it: in the loss, on dense updates, differentiated by autograd."""
 
     def gradients(self, index: int, batch: Tensor, labels: Tensor) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        features = self.tower(self.way.weights(self.base, self.leaves, **self.options), batch)
+        features = self.tower(self.method.weights(self.base, self.leaves, **self.options), batch)
         loss = F.cross_entropy(F.normalize(features, dim=-1) @ self.head.T, labels)
-        updates = self.way.updates(self.base, self.leaves, **self.options)
+        updates = self.method.updates(self.base, self.leaves, **self.options)
         dense = [u.scale * u.b @ u.a if isinstance(u, Factors) else u for u in updates.values()]
         loss = loss + self.recipe.strength * sum(released_penalty(d) for d in dense if d.ndim == 2)
         found = torch.autograd.grad(loss, list(self.leaves.values()))
@@ -87,23 +87,20 @@ def ways(visual: VisionTransformer, batch_size: int, spread: float) -> dict[str,
 
     trainers: dict[str, Trainer] = {}
     for method in ("nonlinear", "att", "lora"):
-        way = FINETUNING[method]
-        options = {n: getattr(plain, n) for n in way.options}
-        leaves = way.start(base, generator(0, "finetune start"), **options)
+        way = Training.of(regular, method, "orthoreg")
+        leaves = way.method.start(base, generator(0, "finetune start"), **way.options)
         for leaf in leaves.values():
             leaf.add_(torch.randn(leaf.shape, generator=draw), alpha=spread)
-        trainers[method] = Trainer(
-            Tower(visual), way, options, REGULARIZERS["orthoreg"], regular, base, leaves, head, 0
-        )
+        trainers[method] = Trainer(Tower(visual), way, base, leaves, head, 0)
         trainers[method].losses = torch.zeros(1)
     trainers["tta"] = trainers["nonlinear"]
 
     def step(method: str, recipe: Recipe, kind: type[Trainer] = Trainer, fast: bool = True) -> Way:
         trainer = kind.__new__(kind)  # weights and optimiser state are shared: one copy of each must do for ViT-B-32
         trainer.__dict__.update(trainers[method].__dict__)
-        trainer.way, trainer.recipe, trainer.tower = FINETUNING[method], recipe, Tower(visual, fast=fast)
-        if recipe.strength == 0 or kind is not Trainer:
-            trainer.penalty = None
+        trainer.training = Training.of(recipe, method, "orthoreg")
+        trainer.method, trainer.recipe, trainer.tower = trainer.training.method, recipe, Tower(visual, fast=fast)
+        trainer.penalty = Penalty(trainer.training, 0) if recipe.strength > 0 and kind is Trainer else None
         return lambda: trainer.step(0, batch, labels)
 
     half: dict[str, Any] = {"precision": "bfloat16"}
@@ -112,8 +109,8 @@ def ways(visual: VisionTransformer, batch_size: int, spread: float) -> dict[str,
         "plain, open_clip's module": step("nonlinear", plain, fast=False),
         "plain, bfloat16": step("nonlinear", replace(plain, **half)),
         "orthoreg": step("nonlinear", regular),
-        "orthoreg, mixed": step("nonlinear", replace(regular, penalty_precision="mixed")),
-        "orthoreg, sketch 64": step("nonlinear", replace(regular, form="squared", sketch=64)),
+        "orthoreg, mixed": step("nonlinear", replace(regular, options={"penalty_precision": "mixed"})),
+        "orthoreg, sketch 64": step("nonlinear", replace(regular, options={"form": "squared", "sketch": 64})),
         "orthoreg, autograd": step("nonlinear", regular, AutogradPenalty),
         "tangent": step("tta", plain),
         "tangent, orthoreg": step("tta", regular),

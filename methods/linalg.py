@@ -95,12 +95,10 @@ def spectrum(matrix: Tensor, rank: int | None = None) -> Spectrum:
 
 
 class SvdCache:
-    """Decompositions shared by several operators on the same experts, keyed by the matrix's content.
+    """Decompositions of matrices that are asked for more than once, keyed by content: shape and four float64 sums.
 
-    Pass one instance to every `merge(..., cache=cache)` on one set of experts. A content key (shape and four sums in
-    float64) cannot be stale, so modifiers and spaces may share it too. It keeps the smaller-side basis in float64:
-    about `tasks * 8 bytes * min(m, n)^2` for every matrix, 1.8 GB for 8 tasks of a ViT-B-32. What it keeps is whole, so
-    it costs more than the few directions that one operator may want alone.
+    It keeps the whole smaller-side basis, 8 min(m, n)^2 bytes a matrix, so it costs more than the few directions that
+    one call may want alone.
     """
 
     def __init__(self) -> None:

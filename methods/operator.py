@@ -6,13 +6,12 @@ coefficient: the harness owns `pretrained + scaling * merged`, so one merge serv
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from methods.options import check_option
+from methods.options import Grid, chosen
 from methods.vectors import TaskVector, Vectors, check, result_dtype, upcast
 
 Board = Literal["data-free", "calibration", "unlabelled-test", "task-id"]
@@ -46,7 +45,7 @@ class Operator:
     paper: str = ""  # "arXiv:2306.01708"
     citation: str = ""  # BibTeX, where `paper` is not in bench's own bibliography
     formula: str = ""  # one line of text
-    grid: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)  # option -> (default, other values to search)
+    grid: Grid = field(default_factory=dict)  # option -> (default, other values to search)
     coefficients: tuple[float, ...] = FIXED  # scaling coefficients tried on validation
     board: Board = "data-free"
     needs: tuple[str, ...] = ()  # further keyword inputs that the harness supplies
@@ -55,7 +54,6 @@ class Operator:
     linear: bool = False  # one fixed combination of the experts: equal in every space, and NaN in shows as NaN out
     per_tensor: bool = False  # merging a subset of the names gives the same tensors, so files can be streamed
     per_task: bool = False  # returns one vector per task (the task must be known at inference)
-    cached: bool = False  # the function takes `cache: SvdCache | None`
     non_matrices: str = "treated like every other parameter"
     minimum_tasks: int = 1
     unlawful: Mapping[str, str] = field(default_factory=dict)  # law of bench/checks/laws.py -> why it does not hold
@@ -68,16 +66,9 @@ class Operator:
 
     def options(self, given: Mapping[str, Any]) -> dict[str, Any]:
         """Defaults overridden by `given`; ValueError for an unknown option or a value outside its domain."""
-        for option, value in given.items():
-            if option not in self.grid:
-                near = get_close_matches(option, self.grid, n=1)
-                known = ", ".join(self.grid) or "none"
-                hint = f"did you mean {near[0]!r}?" if near else f"its options: {known}"
-                raise ValueError(f"{self.name}: no option {option!r}; {hint}")
-            check_option(self.name, option, value, self.grid[option])
-        return self.defaults | dict(given)
+        return chosen(self.name, self.grid, given)
 
-    def merge(self, vectors: Vectors, *, seed: int = 0, cache: Any = None, **inputs: Any) -> Any:
+    def merge(self, vectors: Vectors, *, seed: int = 0, **inputs: Any) -> Any:
         """Merge task vectors: a TaskVector, or a list of one per task where `per_task`.
 
         `inputs` are options (see `grid`) and what the operator `needs`. Raises ValueError with one line that names
@@ -94,8 +85,6 @@ class Operator:
         check(vectors, self.name, entries=not self.linear)
         if self.random:
             supplied["seed"] = seed
-        if self.cached:
-            supplied["cache"] = cache
         merged = self.function([upcast(vector) for vector in vectors], **supplied, **options)
         if self.linear and not all(torch.isfinite(x.sum()) for x in merged.values()):
             check(vectors, self.name)

@@ -99,17 +99,6 @@ def total(vectors: Vectors, name: str) -> Tensor:
     return out
 
 
-def pack(vectors: Vectors) -> tuple[Tensor, Callable[[Tensor], TaskVector]]:
-    """All vectors as one matrix [tasks, parameters], and the function that turns a row back into a task vector."""
-    shapes = {name: vectors[0][name].shape for name in vectors[0]}
-
-    def unpack(row: Tensor) -> TaskVector:
-        parts = row.split([shape.numel() for shape in shapes.values()])
-        return {name: part.view(shape) for (name, shape), part in zip(shapes.items(), parts, strict=True)}
-
-    return torch.stack([torch.cat([vector[name].reshape(-1) for name in shapes]) for vector in vectors]), unpack
-
-
 def per_tensor(function: Callable[..., Tensor]) -> Callable[..., TaskVector]:
     """Lift `f(deltas[tasks, *shape], **options) -> [*shape]` to whole task vectors, one tensor at a time."""
 

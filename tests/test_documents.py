@@ -111,7 +111,7 @@ def own() -> frozenset[str]:
     found: set[str] = set()
     for page in PAGES:
         for block in blocks(page, "python"):
-            found |= set(re.findall(r"\b(?:Operator|FineTuning|Regularizer)\(\s*\"(\w+)\"", block))
+            found |= set(re.findall(r"\b(?:Operator|FineTuning|Regularizer|Kind)\(\s*\"(\w+)\"", block))
         for block in blocks(page, "toml"):
             found |= set(re.findall(r"^name = \"([\w-]+)\"", block, re.MULTILINE))
             found |= set(re.findall(r"^\[\"([\w./-]+)\"\]", block, re.MULTILINE))

@@ -13,7 +13,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from bench.errors import DataError, UnknownName
+from bench.errors import DataError, UnknownName, retold
 from bench.ground import toml_json
 
 Split = Literal["train", "validation", "test"]
@@ -112,7 +112,6 @@ class DatasetCard(Card):
     citation: str
     homepage: str = ""
     notes: str = ""
-    superseded_by: str = ""
     classes: Annotated[tuple[str, ...], Field(min_length=2)]
     templates: Annotated[tuple[str, ...], Field(min_length=1)]
     splits: dict[Split, SplitCard]
@@ -122,8 +121,7 @@ class DatasetCard(Card):
     @model_validator(mode="after")
     def _check(self) -> "DatasetCard":
         problems = [f"template {t!r} has no {{}}" for t in self.templates if "{}" not in t]
-        if "test" not in self.splits:
-            problems.append("no [splits.test]")
+        problems += [] if "test" in self.splits else ["no [splits.test]"]
         if problems:
             raise ValueError("; ".join(problems))
         return self
@@ -162,21 +160,10 @@ def load(name: str) -> DatasetCard:
 
 def read(path: Path) -> DatasetCard:
     """Read one card from a file. All problems come in one message."""
-    try:
-        card = DatasetCard.model_validate(toml_json.read_toml(path))
-    except ValidationError as error:
-        raise DataError(f"{path.name}: {problems(error)}; correct the card") from error
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path.name}: not valid TOML ({error}); correct the card") from error
+    with retold(DataError, f"{path.name}: not valid TOML ({{why}}); correct the card", OSError, ValueError):
+        table = toml_json.read_toml(path)
+    with retold(DataError, f"{path.name}: {{why}}; correct the card", ValidationError):
+        card = DatasetCard.model_validate(table)
     if card.name != path.stem:
         raise DataError(f"{path.name}: the card calls itself {card.name!r}; file name and name must agree")
     return card
-
-
-def problems(error: ValidationError) -> str:
-    """pydantic's findings on one line of bearable length."""
-    found = [
-        f"{'.'.join(map(str, e['loc'])) or 'card'}: {e['msg'].removeprefix('Value error, ')}" for e in error.errors()
-    ]
-    text = " ".join(f"{len(found)} problem(s): {'; '.join(found)}".split())
-    return text if len(text) <= 2000 else f"{text[:2000]}..."

@@ -1,25 +1,32 @@
 """Suites: what is measured on. A TOML file in `bench/assets/suites/` names tasks, control, backbones and recipes.
 
 The recipe of an expert is the suite's `[recipe]`, overridden by `[methods.METHOD]`, then by `[regularizers.NAME]`, then
-by what `bench search` chose on validation (`SUITE.search.json`). All methods of a suite share seeds, splits and budget.
+by what `bench search` chose on validation (`SUITE.search.json`): numbers of the loop, and options of the method and of
+the regulariser by their names (`bench.cards.recipes`). All methods of a suite share seeds, splits and budget.
 """
 
+import itertools
 import json
 import math
+from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from bench.cards import datasets
 from bench.cards.datasets import Card, DatasetCard, Name
-from bench.cards.recipes import Recipe
-from bench.errors import BenchError, UnknownName
+from bench.cards.recipes import Owner, Recipe, check_names, settle
+from bench.errors import BenchError, UnknownName, retold
 from bench.ground import toml_json
+from bench.ground.names import Finetuning
+from methods.options import Grid
 
 ASSETS = Path(__file__).parents[1] / "assets"
+NONE: Mapping[str, Any] = MappingProxyType({})
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -65,22 +72,46 @@ class Suite(Card):
             raise UnknownName(f"task of suite {self.name}", task, self.tasks)
         return datasets.load(task)
 
-    def recipe(self, method: str, regularizer: str = "", task: str = "", **overrides: Any) -> Recipe:
+    def recipe(
+        self, method: str, regularizer: str = "", task: str = "", known: Mapping[str, Grid] = NONE, /, **overrides: Any
+    ) -> Recipe:
         """The recipe for one fine-tuning method, e.g. `recipe("att", "orthoreg", "dtd")`.
 
         A suite that gives no number of steps trains for the epochs of the task's card, incomplete batches included.
+        `known` are the options that every known method and regulariser declares, by its name. BenchError for a name
+        that none has, and for a regulariser whose strength nobody gives.
         """
-        chosen = dict(self.recipe_defaults) | self.methods.get(method, {})
+        layers = [("", self.recipe_defaults), (method, self.methods.get(method, {}))]
+        owners = [Owner(method, known.get(method, {}))]
         if regularizer:
-            chosen |= self.regularizers.get(regularizer, {})
-        chosen |= _searched(self.name).get(f"{method}+{regularizer}" if regularizer else method, {})
-        chosen |= overrides
-        if "steps" not in chosen:
-            chosen["steps"] = self._steps(task, chosen)
+            layers.append((regularizer, self.regularizers.get(regularizer, {})))
+            owners.append(Owner.regularizer(regularizer, known.get(regularizer, {})))
+        layers.append(("", _searched(self.name).get(str(Finetuning(method, regularizer)), {})))
+        layers.append(("", overrides))
+        given = {name: value for _, layer in layers for name, value in layer.items()}
+        who = f"suite {self.name}: recipe of {Finetuning(method, regularizer)}"
         try:
-            return Recipe(**chosen).canonical(method, regularizer)
+            check_names(given, itertools.starmap(Owner, known.items()))
+        except UnknownName as error:
+            raise BenchError(f"{who}: {error}; correct the suite file") from error
+        if "steps" not in given:
+            layers.append(("", {"steps": self._steps(task, given)}))
+        if not regularizer:
+            layers.append(("", {"strength": 0.0}))
+        elif "strength" not in given:
+            layers.append(("", {"strength": self._strength(regularizer, known.get(regularizer, {}))}))
+        try:
+            return settle(who, layers, owners)
         except TypeError as error:
-            raise BenchError(f"suite {self.name}: recipe of {method}: {error}; correct the suite file") from error
+            raise BenchError(f"{who}: {error}; correct the suite file") from error
+
+    def _strength(self, regularizer: str, grid: Grid) -> Any:
+        if "strength" not in grid:
+            raise BenchError(
+                f"suite {self.name} gives no strength for the regulariser {regularizer}, which would train without it; "
+                f"write [regularizers.{regularizer}] strength = ... into {self.name}.toml, or --recipe strength=..."
+            )
+        return grid["strength"][0]
 
     def _steps(self, task: str, chosen: dict[str, Any]) -> int:
         card = self.card(task)
@@ -100,12 +131,11 @@ def _searched(suite: str) -> dict[str, dict[str, Any]]:
 
 def read_search(path: Path) -> dict[str, dict[str, Any]]:
     """By fine-tuning method, the values that a search chose."""
-    try:
+    text = f"{path.name}: {{why}}; restore it, or run `bench search` again"
+    with retold(BenchError, text, OSError, ValueError):
         chosen = toml_json.parse_object(path.read_bytes(), chosen=dict)["chosen"]
         if not all(isinstance(values, dict) for values in chosen.values()):
             raise ValueError("'chosen' is not an object of objects")
-    except (OSError, ValueError) as error:
-        raise BenchError(f"{path.name}: {error}; restore it, or run `bench search` again") from error
     return dict(chosen)
 
 
@@ -124,12 +154,8 @@ def load(name: str) -> Suite:
 
 def read(path: Path) -> Suite:
     """Read one suite from a file. All problems come in one message."""
-    try:
+    with retold(BenchError, f"suite {path.stem}: {{why}}; correct {path.name}", OSError, ValueError):
         return Suite.model_validate(_table(path))
-    except ValidationError as error:
-        raise BenchError(f"suite {path.stem}: {datasets.problems(error)}; correct {path.name}") from error
-    except (OSError, ValueError) as error:
-        raise BenchError(f"suite {path.stem}: {error}; correct {path.name}") from error
 
 
 def _table(path: Path, within: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -150,13 +176,9 @@ def _backbones() -> dict[str, BackboneCard]:
 
 def read_backbones(path: Path) -> dict[str, BackboneCard]:
     """Read the cards of all backbones from a file."""
-    try:
+    with retold(BenchError, f"{path.name}: {{why}}; correct it", OSError, ValueError, TypeError):
         table = toml_json.read_toml(path)
         return {name: BackboneCard.model_validate({**fields, "name": name}) for name, fields in table.items()}
-    except ValidationError as error:
-        raise BenchError(f"{path.name}: {datasets.problems(error)}; correct it") from error
-    except (OSError, ValueError, TypeError) as error:
-        raise BenchError(f"{path.name}: {error}; correct it") from error
 
 
 def backbone_names() -> list[str]:

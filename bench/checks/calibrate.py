@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.cards import suites
-from bench.cards.recipes import Recipe
-from bench.errors import BenchError
+from bench.cards import recipes, suites
+from bench.errors import BenchError, retold
+from bench.ground import names
 from bench.pixels.images import Images
 from bench.plan.costs import Costs
 from bench.registry.catalogue import Catalogue
@@ -27,7 +27,9 @@ from bench.store import task_vectors
 from bench.work import backbone, finetune, weights
 from bench.work.backbone import Backbone
 from bench.work.evaluate import Evaluator
+from bench.work.pictures import Pictures
 from bench.work.runtime import Runtime, settle
+from bench.work.training import Training
 
 CLASSES = 10
 
@@ -59,52 +61,59 @@ def measure(
     batch = batch or (128 if on_gpu else 32 if size <= 64 else 8)
     steps = steps or (20 if on_gpu else 2)
     sample = _Sample.of(base, batch)
-    fixed = {"lr": 1e-6, "strength": 1.0, **dict(recipe)}
-
-    step: dict[str, float] = {}
-    vector: dict[str, int] = {}
-    memory: dict[str, int] = {}
-    for label in dict.fromkeys([*(m.partition("+")[0] for m in methods), *methods]):
-        say(f"training, {label}")
-        method, regularizer = catalogue.split_finetuning(label)
-
-        def run(count: int, method: str = method, regularizer: str = regularizer) -> finetune.Expert:
-            chosen = Recipe(**{**fixed, "steps": count, "batch_size": batch, "warmup_steps": 0})
-            return sample.train(chosen, method, regularizer)
-
-        try:
-            expert = run(1)  # kernels are chosen and memory is claimed here
-            if on_gpu:
-                torch.cuda.reset_peak_memory_stats()
-            short = _seconds(lambda: run(1), on_gpu)
-            step[label] = max(0.0, _seconds(lambda: run(1 + steps), on_gpu) - short) / steps
-        except torch.OutOfMemoryError as error:
-            raise BenchError(
-                f"{label}: {batch} images of {name} do not fit on this device; give a smaller --batch"
-            ) from error
-        if not regularizer:
-            vector[label] = len(task_vectors.dump(expert.delta, expert.factors, {}))
-            memory[label] = torch.cuda.max_memory_allocated() if on_gpu else _peak()
-
+    recipes.check_names(dict(recipe), catalogue.owners(methods))
+    fixed = {"lr": 1e-6, "strength": 1.0, **dict(recipe), "batch_size": batch, "warmup_steps": 0}
+    asked = [names.Finetuning(*catalogue.split_finetuning(method)) for method in methods]
+    trainings: dict[names.Finetuning, _Training] = {}
+    for method in dict.fromkeys([*(m.plain for m in asked), *asked]):
+        say(f"training, {method}")
+        text = f"{method}: {batch} images of {name} do not fit on this device; give a smaller --batch"
+        with retold(BenchError, text, torch.OutOfMemoryError):
+            trainings[method] = _training(sample, method, fixed, catalogue.owners([str(method)]), steps)
     say("evaluation")
-    plain, along = sample.evaluations()
-    for warm in (plain, along):
-        warm()
+    evaluate, derivative = sample.evaluation()
+    plain = {str(method): training for method, training in trainings.items() if not method.regularizer}
     return Costs(
         backbone=name,
         device=device,
         name=torch.cuda.get_device_name() if on_gpu else f"one thread of a {platform.machine()} CPU",
         batch=batch,
-        train={label: step[label] / batch for label in vector},
-        penalty={m: max(0.0, step[m] - step[m.partition("+")[0]]) for m in methods if "+" in m},
-        evaluate=_seconds(plain, on_gpu) / (2 * batch),
-        derivative=_seconds(along, on_gpu) / (2 * batch),
-        vector=vector,
-        memory=memory,
+        train={method: training.step / batch for method, training in plain.items()},
+        penalty={str(m): max(0.0, trainings[m].step - trainings[m.plain].step) for m in asked if m.regularizer},
+        evaluate=evaluate,
+        derivative=derivative,
+        vector={method: training.vector for method, training in plain.items()},
+        memory={method: training.memory for method, training in plain.items()},
         capacity=torch.cuda.get_device_properties(0).total_memory if on_gpu else 0,
         torch=torch.__version__,
         measured_at=int(time.time()),
     )
+
+
+@dataclass(frozen=True)
+class _Training:
+    """Of one method: seconds of a step, bytes of its task vector as stored, and the most memory in bytes."""
+
+    step: float
+    vector: int
+    memory: int
+
+
+def _training(
+    sample: "_Sample", method: names.Finetuning, fixed: Mapping[str, Any], owners: Sequence[recipes.Owner], steps: int
+) -> _Training:
+    def run(count: int) -> finetune.Expert:
+        chosen = recipes.settle("--recipe", [("", {**fixed, "steps": count})], owners)
+        return sample.train(Training.of(chosen, method.method, method.regularizer))
+
+    on_gpu = sample.on_gpu
+    expert = run(1)  # kernels are chosen and memory is claimed here
+    if on_gpu:
+        torch.cuda.reset_peak_memory_stats()
+    short = _seconds(lambda: run(1), on_gpu)
+    step = max(0.0, _seconds(lambda: run(1 + steps), on_gpu) - short) / steps
+    vector = len(task_vectors.dump(expert.delta, expert.factors, {}))
+    return _Training(step, vector, torch.cuda.max_memory_allocated() if on_gpu else _peak())
 
 
 @dataclass(frozen=True)
@@ -124,23 +133,32 @@ class _Sample:
         classes = torch.randn(CLASSES, base.pretrained["proj"].shape[1], generator=random)
         return cls(base, pixels, labels, 100 * torch.nn.functional.normalize(classes, dim=1))
 
-    def train(self, recipe: Recipe, method: str, regularizer: str) -> finetune.Expert:
+    @property
+    def on_gpu(self) -> bool:
+        return self.base.device.type == "cuda"
+
+    def train(self, training: Training) -> finetune.Expert:
         card = self.base.card
         return finetune.train(
-            self.base.tower, self.base.pretrained, self.head, self.pixels, self.labels, recipe,
-            method=method, regulariser=regularizer or None, seed=0, mean=card.mean, std=card.std,
-            device=self.base.device,
+            self.base.tower, self.base.pretrained, self.head, Pictures(self.pixels, self.labels, card.mean, card.std),
+            training, seed=0, device=self.base.device,
         )  # fmt: skip
 
-    def evaluations(self) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
-        """All images through the model, and through it and its derivative."""
+    def evaluation(self) -> tuple[float, float]:
+        """Seconds an image through the model, and through it and its derivative."""
         evaluator = Evaluator(self.base, len(self.labels) // 2)
         images, head = Images(self.pixels.numpy(), self.labels.numpy()), self.head.to(self.base.device)
         params = self.base.pretrained
-        return (
-            lambda: evaluator.correct(params, (images, head))[0],
-            lambda: evaluator.correct_tangent(params, (1.0,), (images, head))[0],
-        )
+
+        def plain() -> None:
+            evaluator.correct(params, (images, head))
+
+        def along() -> None:
+            evaluator.correct_tangent(params, (1.0,), (images, head))
+
+        for warm in (plain, along):
+            warm()
+        return _seconds(plain, self.on_gpu) / len(images), _seconds(along, self.on_gpu) / len(images)
 
 
 def _backbone(name: str, how: Runtime, say: Callable[[str], None]) -> Backbone:

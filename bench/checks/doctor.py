@@ -10,7 +10,7 @@ import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 from typing import Any, Literal
@@ -25,6 +25,7 @@ from bench.store.store import Store
 
 GIB = 2**30
 SCRATCH_GIB, STORE_GIB, SHARED_MIB = 2, 1, 256
+SHARED = Path("/dev/shm")
 SKEW_SECONDS = 5.0
 PATIENCE = 300.0
 """Seconds for a node to answer; the first import of torch from a network disk takes minutes."""
@@ -41,9 +42,6 @@ class Finding:
     said: str
     remedy: str = ""
 
-    def as_json(self) -> dict[str, str]:
-        return asdict(self)
-
 
 def examine(store: str, suite: str, cells: Iterable[Cell], *, device: str = "cpu", address: str = "") -> list[Finding]:
     """Every check of this machine; with `address`, of every node of the cluster too."""
@@ -55,8 +53,8 @@ def examine(store: str, suite: str, cells: Iterable[Cell], *, device: str = "cpu
 
 def machine(store: str, suite: str, cells: Iterable[Cell], device: str) -> list[Finding]:
     """Every check of one machine."""
-    found = [*packages(), *disk(store), *shared_memory(), *reach(store), *inputs(suite, cells), *bytecode()]
-    return [*found, *(gpus() if device == "cuda" else ())]
+    findings = [*packages(), *disk(store), *shared_memory(), *reach(store), *inputs(suite, cells), *bytecode()]
+    return [*findings, *(gpus() if device == "cuda" else ())]
 
 
 def packages() -> list[Finding]:
@@ -83,32 +81,29 @@ def disk(store: str) -> list[Finding]:
     places = {"cache": images.cache_folder(), "scratch": Path(tempfile.gettempdir())}
     if "://" not in store:
         places["store"] = Path(store).expanduser().resolve()
-    found = []
+    findings = []
     for name, place in places.items():
         here = next(p for p in (place, *place.parents) if p.exists())
         free = shutil.disk_usage(here).free / GIB
         least = SCRATCH_GIB if name == "scratch" else STORE_GIB
+        finding = Finding("disk", "ok", f"{name} {place}: {free:.1f} GiB free")
         if free < least:
-            said = f"{name} {place}: {free:.1f} GiB free"
-            found.append(Finding("disk", "problem", said, f"free at least {least} GiB or choose another folder"))
+            finding = replace(finding, level="problem", remedy=f"free at least {least} GiB or choose another folder")
         elif not os.access(here, os.W_OK):
-            found.append(
-                Finding("disk", "problem", f"{name} {place} cannot be written", "fix access or choose another")
-            )
-        else:
-            found.append(Finding("disk", "ok", f"{name} {place}: {free:.1f} GiB free"))
-    return found
+            text = f"{name} {place} cannot be written"
+            finding = Finding("disk", "problem", text, "fix access or choose another")
+        findings.append(finding)
+    return findings
 
 
-def shared_memory(where: str = "/dev/shm") -> list[Finding]:
+def shared_memory() -> list[Finding]:
     """Ray's object store lives there; containers often get 64 MiB."""
-    if not Path(where).is_dir():
+    if not SHARED.is_dir():
         return []
-    free = shutil.disk_usage(where).free / 2**20
-    if free < SHARED_MIB:
-        remedy = "start the container with --shm-size=1g, or run with --local"
-        return [Finding("shared memory", "problem", f"{where}: {free:.0f} MiB free", remedy)]
-    return [Finding("shared memory", "ok", f"{where}: {free:.0f} MiB free")]
+    free = shutil.disk_usage(SHARED).free / 2**20
+    finding = Finding("shared memory", "ok", f"{SHARED}: {free:.0f} MiB free")
+    remedy = "start the container with --shm-size=1g, or run with --local"
+    return [finding if free >= SHARED_MIB else replace(finding, level="problem", remedy=remedy)]
 
 
 def reach(store: str) -> list[Finding]:
@@ -120,12 +115,12 @@ def reach(store: str) -> list[Finding]:
         opened = Store(store)
         began = time.perf_counter()
         opened.write_failure(probe, {"error": "probe"})
-        known = probe in opened.failed()
+        listed = probe in opened.failed()
         opened.forget_failures([probe])
         took = time.perf_counter() - began
     except (BenchError, OSError) as error:
         return [Finding("store", "problem", first_line(error), "fix the path or your access to it")]
-    if not known:
+    if not listed:
         return [Finding("store", "problem", f"{store}: a file just written is not listed", "use another file system")]
     return [Finding("store", "ok", f"{store}: written, listed and removed in {1000 * took:.0f} ms")]
 
@@ -133,17 +128,13 @@ def reach(store: str) -> list[Finding]:
 def inputs(suite: str, cells: Iterable[Cell]) -> list[Finding]:
     """Weights and data sets of the suite; damaged caches of generated data are found by `bench data check`."""
     chosen = suites.load(suite)
-    lacks = preflight.missing(chosen, cells)
+    lacks = [line.partition(": ") for line in preflight.missing(chosen, cells)]
     if lacks:
-        return [
-            Finding("inputs", "problem", line.partition(": ")[0] + " missing", line.partition(": ")[2])
-            for line in lacks
-        ]
+        return [Finding("inputs", "problem", f"{what} missing", remedy) for what, _, remedy in lacks]
     tasks = (*chosen.tasks, chosen.control)
     drawn = sum(datasets.load(task).drawn for task in tasks)
-    return [
-        Finding("inputs", "ok", f"suite {suite}: weights and {len(tasks)} data sets are here ({drawn} drawn on demand)")
-    ]
+    text = f"suite {suite}: weights and {len(tasks)} data sets are here ({drawn} drawn on demand)"
+    return [Finding("inputs", "ok", text)]
 
 
 def bytecode() -> list[Finding]:
@@ -155,8 +146,8 @@ def bytecode() -> list[Finding]:
     compiled = any((Path(typer.__file__).parent / "__pycache__").glob("*.pyc"))
     if compiled:
         return []
-    said = "PYTHONDONTWRITEBYTECODE is set and packages are not compiled: workers start 3-4 times slower"
-    return [Finding("bytecode", "warning", said, "python -m compileall -q the environment, or unset the variable")]
+    text = "PYTHONDONTWRITEBYTECODE is set and packages are not compiled: workers start 3-4 times slower"
+    return [Finding("bytecode", "warning", text, "python -m compileall -q the environment, or unset the variable")]
 
 
 def gpus() -> list[Finding]:
@@ -164,17 +155,16 @@ def gpus() -> list[Finding]:
     import torch
 
     if not torch.cuda.is_available():
-        return [
-            Finding("gpu", "problem", "torch sees no CUDA device", "use --device cpu, or fix driver and torch build")
-        ]
-    found = []
+        remedy = "use --device cpu, or fix driver and torch build"
+        return [Finding("gpu", "problem", "torch sees no CUDA device", remedy)]
+    findings = []
     for index in range(torch.cuda.device_count()):
         free, total = (value / GIB for value in torch.cuda.mem_get_info(index))
-        said = f"{torch.cuda.get_device_name(index)}: {free:.1f} of {total:.1f} GiB free"
+        text = f"{torch.cuda.get_device_name(index)}: {free:.1f} of {total:.1f} GiB free"
         full = free < total / 2
         remedy = "another process holds it; wait or choose with CUDA_VISIBLE_DEVICES" if full else ""
-        found.append(Finding("gpu", "warning" if full else "ok", said, remedy))
-    return found
+        findings.append(Finding("gpu", "warning" if full else "ok", text, remedy))
+    return findings
 
 
 def nodes(address: str, store: str, suite: str, cells: Sequence[Cell], device: str) -> list[Finding]:
@@ -186,11 +176,11 @@ def nodes(address: str, store: str, suite: str, cells: Sequence[Cell], device: s
     try:
         ray.init(address=address, log_to_driver=False, logging_level="CRITICAL")
     except Exception as error:
-        said = f"{address}: {first_line(error)}"
-        return [Finding("cluster", "problem", said, "start one with `ray start --head`, or fix the token")]
+        text = f"{address}: {first_line(error)}"
+        return [Finding("cluster", "problem", text, "start one with `ray start --head`, or fix the token")]
     try:
         look, clock = ray.remote(num_cpus=0)(_look), ray.remote(num_cpus=0)(_clock)
-        found, asked = [], {}
+        findings, asked = [], {}
         with _probe(store) as probe:
             for node in ray.nodes():
                 if node["Alive"]:
@@ -205,11 +195,11 @@ def nodes(address: str, store: str, suite: str, cells: Sequence[Cell], device: s
                     sent = time.time()  # asked again, now that the worker is warm and answers at once
                     theirs["time"] = ray.get(clock.options(**there).remote(), timeout=PATIENCE)
                 except Exception as error:
-                    said = f"{name}: {(str(error).splitlines() or [''])[-1]}"
-                    found.append(Finding("node", "problem", said, "install bench there, in the same environment"))
+                    text = f"{name}: {(str(error).splitlines() or [''])[-1]}"
+                    findings.append(Finding("node", "problem", text, "install bench there, in the same environment"))
                     continue
-                found += compare(name, versions.here(), theirs, sent, time.time())
-        return found
+                findings += compare(name, versions.here(), theirs, sent, time.time())
+        return findings
     finally:
         ray.shutdown()
 
@@ -250,16 +240,16 @@ def compare(
 ) -> list[Finding]:
     """What is wrong with one node, or one line that all is well. Its clock may lie anywhere between asking and
     hearing from it."""
-    found = [replace(f, said=f"{name}: {f.said}") for f in theirs["findings"] if f.level != "ok"]
+    findings = [replace(f, said=f"{name}: {f.said}") for f in theirs["findings"] if f.level != "ok"]
     other = [f"{k} {theirs['versions'].get(k)} (here {ours[k]})" for k in ours if theirs["versions"].get(k) != ours[k]]
     if other:
         remedy = "install the same versions (constraints.txt) and the same bench"
-        found.append(Finding("node", "problem", f"{name}: {', '.join(other)}", remedy))
+        findings.append(Finding("node", "problem", f"{name}: {', '.join(other)}", remedy))
     if not theirs["shared"]:
         remedy = "mount the store at the same path on every node, or name one by URL"
-        found.append(Finding("node", "problem", f"{name}: has another folder where the store is", remedy))
+        findings.append(Finding("node", "problem", f"{name}: has another folder where the store is", remedy))
     skew = max(sent - theirs["time"], theirs["time"] - received, 0.0)
     if skew > SKEW_SECONDS:
-        said = f"{name}: its clock is {skew:.0f} s off"
-        found.append(Finding("node", "warning", said, "synchronise clocks (chrony, ntpd)"))
-    return found or [Finding("node", "ok", f"{name}: same versions, store reachable, clock agrees")]
+        text = f"{name}: its clock is {skew:.0f} s off"
+        findings.append(Finding("node", "warning", text, "synchronise clocks (chrony, ntpd)"))
+    return findings or [Finding("node", "ok", f"{name}: same versions, store reachable, clock agrees")]

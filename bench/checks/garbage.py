@@ -62,7 +62,7 @@ class Sweep:
     @property
     def size(self) -> int:
         """Bytes of what is old enough."""
-        return sum(found.file.size for found in self.old)
+        return sum(garbage.file.size for garbage in self.old)
 
 
 def find(store: Store, *, hours: float = HOURS) -> Sweep:
@@ -75,12 +75,12 @@ def find(store: Store, *, hours: float = HOURS) -> Sweep:
     alive = [r for r in heartbeat.runs(store) if r.state == "alive" or (r.state == "silent" and r.heard < HOURS * 3600)]
     begun = min((run.started for run in alive), default=time.time())
     limit = int(1e9 * min(time.time() - 3600 * hours, begun))
-    found = sorted(_found(store, {run.run for run in alive}), key=lambda garbage: garbage.path)
-    old = tuple(garbage for garbage in found if garbage.file.modified <= limit)
-    return Sweep(old, len(found) - len(old))
+    everything = sorted(_garbage(store, {run.run for run in alive}), key=lambda garbage: garbage.path)
+    old = tuple(garbage for garbage in everything if garbage.file.modified <= limit)
+    return Sweep(old, len(everything) - len(old))
 
 
-def _found(store: Store, alive: Container[str]) -> Iterator[Garbage]:
+def _garbage(store: Store, alive: Container[str]) -> Iterator[Garbage]:
     files = store.files()  # listed before what is done is asked: a record that comes in between saves its vector
     done, paths = store.done(), {file.path for file in files}
     for file in files:
@@ -102,14 +102,15 @@ def _why(path: str, done: Container[str], paths: Container[str], alive: Containe
     if not named:
         return ""
     folder, key, ending = named.groups()
-    if (folder, ending) == ("vectors", "safetensors"):
-        return "" if key in done or f"imports/{key}.json" in paths else VECTOR
-    if (folder, ending) == ("failed", "json"):
-        return FAILURE if key in done else ""
-    if (folder, ending) == ("checkpoints", "safetensors"):
-        return CHECKPOINT if key in done else ""
-    if folder == "runs" and ending in ("plan.json", "beat.json"):
-        return "" if key in alive else RUN
-    if (folder, ending) == ("parts", "rows.parquet"):
-        return "" if f"parts/{key}.cells.parquet" in paths else PART
+    match folder, ending:
+        case "vectors", "safetensors":
+            return "" if key in done or f"imports/{key}.json" in paths else VECTOR
+        case "failed", "json":
+            return FAILURE if key in done else ""
+        case "checkpoints", "safetensors":
+            return CHECKPOINT if key in done else ""
+        case "runs", "plan.json" | "beat.json":
+            return "" if key in alive else RUN
+        case "parts", "rows.parquet":
+            return "" if f"parts/{key}.cells.parquet" in paths else PART
     return ""

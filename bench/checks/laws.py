@@ -35,10 +35,10 @@ SHAPES: dict[str, tuple[int, ...]] = {
 SIZES = (1, 2, 3, 17)
 
 
-def example(tasks: int = 3, seed: int = 0, scale: float = 0.01) -> list[TaskVector]:
+def example(tasks: int = 3) -> list[TaskVector]:
     """Random task vectors in the shapes above, of a size that fine-tuning gives."""
     return [
-        {name: scale * torch.randn(shape, generator=generator(seed, task, name)) for name, shape in SHAPES.items()}
+        {name: 0.01 * torch.randn(shape, generator=generator(0, task, name)) for name, shape in SHAPES.items()}
         for task in range(tasks)
     ]
 
@@ -257,10 +257,10 @@ def broken(operator: Operator) -> list[str]:
     wrong = misdeclared(operator)
     if wrong:
         return [f"{operator.name}: {line}" for line in (*lines, wrong)]
-    found: dict[str, str] = {}
+    violations: dict[str, str] = {}
     raised = False
     for name, law in LAWS.items():
-        if name in operator.unlawful or (name in COMPARING and {"untouched", "seed"} & found.keys()):
+        if name in operator.unlawful or (name in COMPARING and {"untouched", "seed"} & violations.keys()):
             continue
         try:
             problem = law(operator)
@@ -268,8 +268,9 @@ def broken(operator: Operator) -> list[str]:
             problem = None if raised else _raised(operator, error)
             raised = True
         if problem:
-            found[name] = problem
-    return [f"{operator.name}: {line}" for line in (*(f"law {n!r} broken: {p}" for n, p in found.items()), *lines)]
+            violations[name] = problem
+    lines = [*(f"law {name!r} broken: {problem}" for name, problem in violations.items()), *lines]
+    return [f"{operator.name}: {line}" for line in lines]
 
 
 def _raised(operator: Operator, error: BaseException) -> str:
@@ -277,11 +278,11 @@ def _raised(operator: Operator, error: BaseException) -> str:
     text = first_line(error)
     if isinstance(error, ValueError) and text.startswith(f"{operator.name}: "):
         return text.removeprefix(f"{operator.name}: ")
-    said = f"raises {told(error)}"
+    raises = f"raises {told(error)}"
     if "does not support item assignment" in text:
-        return said + "; experts are read-only, return a new dict of tensors"
+        return f"{raises}; experts are read-only, return a new dict of tensors"
     odd = [name for name in SHAPES if _raises(operator, name, type(error))]
-    return said + (f"; so it does on {odd[0]!r} of shape {SHAPES[odd[0]]}" if 0 < len(odd) < len(SHAPES) else "")
+    return raises + (f"; so it does on {odd[0]!r} of shape {SHAPES[odd[0]]}" if 0 < len(odd) < len(SHAPES) else "")
 
 
 def _raises(operator: Operator, name: str, kind: type[BaseException]) -> bool:

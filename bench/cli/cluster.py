@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import redirect_stdout
+from dataclasses import asdict
 from typing import Annotated, Literal
 
 import typer
@@ -36,7 +37,7 @@ def doctor(
     which = Which(grid, suite)
     found = checks.examine(store, which.suite_name(), which.cells(), device=device, address=address)
     if json:
-        print_json([finding.as_json() for finding in found])
+        print_json(list(map(asdict, found)))
     else:
         for finding in found:
             print(f"{MARKS[finding.level]}{finding.check}: {finding.said}")

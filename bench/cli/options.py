@@ -63,7 +63,8 @@ BackbonesOption = Annotated[
 RecipeOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--recipe", help="NAME=VALUE of the recipe for all experts: form=squared, clip=0.5, augment=none, ..."
+        "--recipe",
+        help="NAME=VALUE for all experts, of the training loop (clip=0.5) or an option (form=squared, lora.rank=16).",
     ),
 ]
 RuntimeOption = Annotated[

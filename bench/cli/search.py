@@ -42,20 +42,22 @@ def search(
     """
     from pathlib import Path
 
-    from bench.cards import suites
-    from bench.cards.recipes import parse as parse_recipe
+    from bench.cards import recipes, suites
     from bench.plan import search
+    from bench.plan.grid import METHODS
     from bench.registry import catalogue
 
     chosen_suite, known = suites.load(suite), catalogue.load()
-    fixed, some = parse_recipe(recipe or ()), names(backbones)
+    fixed, some = recipes.parse(recipe or ()), names(backbones)
+    recipes.check_names(dict(fixed), known.owners(f"{method}+{regularizer}" for method in METHODS))
+    own = known.options[regularizer].get("strength", ())
     outcomes: list[dict[str, Any]] = []
     chosen: dict[str, dict[str, float]] = {}
     for stage in (1, 2):
         if stage == 1:
             trials = search.learning_rates(chosen_suite, fixed)
         else:
-            trials = search.strengths(chosen_suite, chosen, regularizer)
+            trials = search.strengths(chosen_suite, chosen, regularizer, own)
         plans = {trial: search.plan(chosen_suite, trial, known, backbones=some) for trial in trials}
         cells = list({cell.key: cell for plan in plans.values() for cell in plan}.values())
         state, opened = execute(cells, store, how)

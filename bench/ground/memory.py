@@ -13,7 +13,7 @@ from pathlib import Path
 from bench.errors import BenchError
 
 GIB = 2**30
-SAID = ("can't allocate memory", "not enough memory", "bad_alloc", "Cannot allocate memory", "CUDA out of memory")
+REFUSALS = ("can't allocate memory", "not enough memory", "bad_alloc", "Cannot allocate memory", "CUDA out of memory")
 """How libraries that have no error of their own for it say that memory is exhausted."""
 
 
@@ -44,7 +44,7 @@ def exhausted(error: BaseException) -> bool:
     """Whether an error, or one that it came from, says that there is no memory left."""
     seen: BaseException | None = error
     while seen is not None:
-        if isinstance(seen, MemoryError) or any(said in str(seen) for said in SAID):
+        if isinstance(seen, MemoryError) or any(refusal in str(seen) for refusal in REFUSALS):
             return True
         seen = seen.__cause__ or seen.__context__
     return False

@@ -6,7 +6,7 @@ thousand digits, text that is not UTF-8); a document larger than `LIMIT` is refu
 
 import json
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +16,13 @@ LIMIT = 16 * 2**20
 
 def parse_object(data: bytes | str, most: int = LIMIT, **kinds: type) -> dict[str, Any]:
     """A JSON object; the fields named in `kinds` must be there and of these types."""
-    found = _parse(json.loads, data, most)
-    if not isinstance(found, dict):
+    value = _parse(json.loads, data, most)
+    if not isinstance(value, dict):
         raise ValueError("not a JSON object")
-    return dict(_typed(found, kinds))
+    for name, kind in kinds.items():
+        if not isinstance(value.get(name), kind):
+            raise ValueError(f"{name!r} is missing or not of type {kind.__name__}")
+    return value
 
 
 def parse_toml(data: bytes | str) -> dict[str, Any]:
@@ -46,10 +49,3 @@ def _parse(parse: Callable[[str], Any], data: bytes | str, most: int) -> Any:
         raise ValueError("nested too deeply") from None
     except ValueError as error:
         raise ValueError(" ".join(str(error).split())[:500]) from error
-
-
-def _typed(found: Mapping[str, Any], kinds: Mapping[str, type]) -> Mapping[str, Any]:
-    for name, kind in kinds.items():
-        if not isinstance(found.get(name), kind):
-            raise ValueError(f"{name!r} is missing or not of type {kind.__name__}")
-    return found

@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 BENCH = "0.1.0"
+ROOT = Path(__file__).parents[2]
 PACKAGES = ("torch", "open_clip_torch", "ray", "pyarrow", "pandas", "numpy", "safetensors", "pydantic", "typer")
 COMPUTE = ("python", "torch", "open_clip_torch", "numpy", "code")
 """What results come from; a run has one of each."""
@@ -24,11 +25,10 @@ def of(package: str) -> str:
 @cache
 def code() -> str:
     """Hash of the Python files of `bench` and `methods`: two checkouts of one version need not be the same code."""
-    root = Path(__file__).parents[2]
-    found = hashlib.sha256()
-    for path in sorted(p for top in ("bench", "methods") for p in (root / top).rglob("*.py")):
-        found.update(f"{path.relative_to(root).as_posix()}\0".encode() + path.read_bytes() + b"\0")
-    return found.hexdigest()[:12]
+    files = hashlib.sha256()
+    for path in sorted(p for top in ("bench", "methods") for p in (ROOT / top).rglob("*.py")):
+        files.update(f"{path.relative_to(ROOT).as_posix()}\0".encode() + path.read_bytes() + b"\0")
+    return files.hexdigest()[:12]
 
 
 def here() -> dict[str, str]:
@@ -39,19 +39,17 @@ def here() -> dict[str, str]:
 @cache
 def commit() -> str:
     """The commit of the checkout this code comes from, with `+` when files differ from it; empty when installed."""
-    folder = Path(__file__).parents[2]
-    if not (folder / ".git").exists():
+    if not (ROOT / ".git").exists():
         return ""
     try:
-        said = [
-            subprocess.run(
-                ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True, timeout=10
-            ).stdout
-            for words in (
-                ("rev-parse", "HEAD"),
-                ("status", "--porcelain", "--untracked-files=no", "--", "bench", "methods"),
-            )
-        ]
+        head = _git("rev-parse", "HEAD")
+        changed = _git("status", "--porcelain", "--untracked-files=no", "--", "bench", "methods")
     except (OSError, subprocess.SubprocessError):
         return ""
-    return said[0].strip()[:12] + ("+" if said[1].strip() else "")
+    return head[:12] + ("+" if changed else "")
+
+
+def _git(*words: str) -> str:
+    """What git says about the checkout."""
+    command = ["git", "-C", str(ROOT), *words]
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()

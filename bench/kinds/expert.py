@@ -1,23 +1,19 @@
 """One expert: fine-tune on one task, keep the task vector, evaluate it as the kind of model it is."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from bench.cards import recipes
 from bench.cards.datasets import SPLITS
 from bench.cards.recipes import Recipe
-from bench.kinds.base import Expert, OfExperts, Read, Task, frozen
+from bench.kinds.base import Expert, OfExperts, Read, Task
 from bench.kinds.protocol import Kind, Setting, Warm, Work, looking
 from bench.kinds.rows import Measured, Rows, row, seed_of
 from bench.registry.catalogue import Catalogue, joint_version
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-RECIPE_DEFAULTS: dict[str, Any] = json.loads(
-    json.dumps({f.name: f.default for f in fields(Recipe) if f.default is not MISSING})
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,16 +28,11 @@ class Finetune(Expert):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The recipe without the numbers that are at their defaults: so an option added later, off by default, renames
-        no result. The defaults themselves are pinned by a test.
-        """
-        whole = super().identity
-        return whole | {"recipe": {k: v for k, v in whole["recipe"].items() if v != RECIPE_DEFAULTS.get(k)}}
+        return super().identity | {"recipe": recipes.identity(self.recipe)}
 
     @classmethod
     def of(cls, identity: Mapping[str, Any]) -> Self:
-        recipe = Recipe(**{name: frozen(value) for name, value in identity["recipe"].items()})
-        return super().of({**identity, "recipe": recipe})
+        return super().of({**identity, "recipe": recipes.from_identity(identity["recipe"])})
 
     @property
     def reads(self) -> tuple[Read, ...]:
@@ -63,7 +54,7 @@ def plan(setting: Setting) -> list[Finetune]:
             regularizer=regularizer,
             seed=setting.seed,
             version=version,
-            recipe=suite.recipe(method, regularizer, task, **setting.recipe),
+            recipe=suite.recipe(method, regularizer, task, catalogue.options, **setting.recipe),
         )
         for task in setting.tasks
     ]
@@ -73,6 +64,8 @@ def run(cell: Finetune, session: Warm) -> Measured:
     """Rows for validation and test; loss, penalty and norms as metrics. The vector is stored before the record."""
     from bench.store import task_vectors
     from bench.work import finetune
+    from bench.work.pictures import Pictures
+    from bench.work.training import Training
 
     evaluator = session.evaluator(cell)
     base, method = evaluator.backbone, session.registry.finetuning[cell.method]
@@ -81,14 +74,9 @@ def run(cell: Finetune, session: Warm) -> Measured:
         base.tower,
         base.pretrained,
         head,
-        evaluator.near(train).pixels,
-        train.labels,
-        cell.recipe,
-        method=method,
-        regulariser=cell.regularizer or None,
+        Pictures(evaluator.near(train).pixels, train.labels, base.card.mean, base.card.std),
+        Training.of(cell.recipe, method, cell.regularizer),
         seed=seed_of("finetune", cell.task, cell.seed),
-        mean=base.card.mean,
-        std=base.card.std,
         device=base.device,
         checkpoint=session.checkpoint(cell),
     )

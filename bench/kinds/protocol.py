@@ -98,10 +98,8 @@ class Warm(Protocol):
     store: "Store"
     registry: "Registry"
     vectors: "Vectors"
-
-    @property
-    def prune(self) -> bool:
-        """Whether a sweep may leave out coefficients that cannot win."""
+    prune: bool
+    """Whether a sweep may leave out coefficients that cannot win."""
 
     def evaluator(self, cell: Cell) -> "Evaluator":
         """The backbone of a cell, ready to evaluate weights."""

@@ -46,6 +46,7 @@ class Session:
         memory.cap(runtime.memory_limit)
         settle(runtime)
         self.runtime = runtime
+        self.prune = runtime.prune
         self.store = store or Store(runtime.store)
         self.registry = live.load(runtime.include)
         self._state: FileCheckpoint | None = None
@@ -109,11 +110,6 @@ class Session:
         self._images: dict[tuple[str, str, int], Images] = {}
         if self.runtime.device == "cuda":
             torch.cuda.empty_cache()
-
-    @property
-    def prune(self) -> bool:
-        """Whether a sweep may leave out coefficients that cannot win."""
-        return self.runtime.prune
 
     def device(self, cell: Cell) -> str:
         """Where a cell computes. Nothing touches CUDA before a cell that runs a model: others may have no GPU."""

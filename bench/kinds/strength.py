@@ -65,18 +65,13 @@ def by_strength(experts: Sequence[Finetune]) -> list[tuple[float, list[Finetune]
         name = experts[0].finetuning
         raise BenchError(f"strengths are those of a regulariser, {name} has none; ask for {name}+orthoreg")
     grid = sorted({*STRENGTHS, *(e.recipe.strength for e in experts)})
-    return [
-        (
-            strength,
-            [
-                e
-                if e.recipe.strength == strength
-                else StrengthExpert(**field_values(e) | {"recipe": replace(e.recipe, strength=strength)})
-                for e in experts
-            ],
-        )
-        for strength in grid
-    ]
+    return [(strength, [_at(e, strength) for e in experts]) for strength in grid]
+
+
+def _at(own: Finetune, strength: float) -> Finetune:
+    if own.recipe.strength == strength:
+        return own
+    return StrengthExpert(**field_values(own) | {"recipe": replace(own.recipe, strength=strength)})
 
 
 def run(cell: Strength, session: Warm) -> Measured:

@@ -4,11 +4,10 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
-from bench.cards import datasets
 from bench.cards.datasets import Card
-from bench.errors import BenchError
+from bench.errors import BenchError, retold
 from bench.ground import toml_json
 
 PATH = Path(__file__).parents[1] / "assets" / "published.toml"
@@ -56,13 +55,9 @@ def load() -> dict[str, Any]:
 
 def read(path: Path) -> dict[str, Any]:
     """Read published figures from a file; BenchError names every problem."""
-    try:
-        found = Published.model_validate(toml_json.read_toml(path))
-    except ValidationError as error:
-        raise BenchError(f"{path.name}: {datasets.problems(error)}; correct it") from error
-    except (OSError, ValueError) as error:
-        raise BenchError(f"{path.name}: {error}; correct it") from error
-    strangers = sorted({row.family for row in found.rows} - found.families.keys())
+    with retold(BenchError, f"{path.name}: {{why}}; correct it", OSError, ValueError):
+        table = Published.model_validate(toml_json.read_toml(path))
+    strangers = sorted({row.family for row in table.rows} - table.families.keys())
     if strangers:
         raise BenchError(f"{path.name}: no family {strangers[0]!r}; add [families.{strangers[0]}]")
-    return {**found.model_dump(mode="json"), "evidence": EVIDENCE, "backbones": list(BACKBONES)}
+    return {**table.model_dump(mode="json"), "evidence": EVIDENCE, "backbones": list(BACKBONES)}

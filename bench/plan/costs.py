@@ -21,7 +21,7 @@ from bench.kinds.expert import Finetune
 from bench.kinds.protocol import images_in
 from bench.pixels import images
 from bench.plan import preflight
-from bench.registry.catalogue import Catalogue
+from bench.registry.catalogue import Catalogue, load
 
 VERSION = 1
 HEADROOM = 1.25
@@ -159,11 +159,12 @@ def vector(cell: Finetune, costs: Costs | None = None) -> int:
     block = (4 + 2 * vision.get("mlp_ratio", 4.0)) * w * w + (9 + vision.get("mlp_ratio", 4.0)) * w
     whole = blocks * block + w * (1 + tokens + config["embed_dim"] + 3 * patch * patch + 4)
     attention = blocks * 4 * w * w
+    (rank, *_) = load().options["lora"]["rank"]
     trained = {
         "nonlinear": whole,
         "tta": whole,
         "att": attention,
-        "lora": attention + 6 * blocks * w * cell.recipe.rank,
+        "lora": attention + 6 * blocks * w * dict(cell.recipe.options).get("rank", rank),
     }
     return 4 * int(trained.get(cell.method, 0))
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.cards import suites
+from bench.cards.recipes import check_names
 from bench.cards.suites import Suite
 from bench.errors import BenchError, UnknownName
 from bench.ground import names
@@ -122,6 +123,7 @@ def plan(
         raise BenchError(
             f"grid wants {chosen.tasks} tasks, suite {suite.name} has {len(suite.tasks)}; choose another suite"
         )
+    check_names(dict(chosen.recipe), catalogue.owners(name for name in methods if not names.finetuning(name).family))
     tasks, recipe, stored = suite.tasks[: chosen.tasks], dict(chosen.recipe), tuple(imported)
     sizes = chosen.subsets if subsets is None else subsets
     cells: list[Cell] = []

@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from bench.cards import suites
+from bench.cards import recipes, suites
 from bench.cards.suites import Suite
 from bench.errors import BenchError
 from bench.ground import metrics
@@ -41,21 +41,20 @@ class Trial:
     fixed: tuple[tuple[str, Any], ...] = ()
 
 
-def learning_rates(
-    suite: Suite, fixed: tuple[tuple[str, Any], ...] = (), methods: Iterable[str] = METHODS
-) -> list[Trial]:
+def learning_rates(suite: Suite, fixed: tuple[tuple[str, Any], ...] = ()) -> list[Trial]:
     """Stage 1: the suite's declared learning rates for every plain method; `fixed` are other values of the recipe."""
-    return [Trial(method, "lr", value, fixed) for method in methods for value in declared(suite, "lr")]
+    return [Trial(method, "lr", value, fixed) for method in METHODS for value in declared(suite, "lr")]
 
 
 def strengths(
-    suite: Suite, chosen: dict[str, dict[str, Any]], regularizer: str, methods: Iterable[str] = METHODS
+    suite: Suite, chosen: dict[str, dict[str, Any]], regularizer: str, own: Sequence[float] = ()
 ) -> list[Trial]:
-    """Stage 2: the declared strengths of a regulariser, each method at the learning rate chosen for it without one."""
+    """Stage 2: the strengths that a regulariser declares as its `own`, or else the suite for all regularisers, each
+    method at the learning rate chosen for it without one."""
     return [
         Trial(f"{method}+{regularizer}", "strength", value, tuple(chosen[method].items()))
-        for method in methods
-        for value in declared(suite, "strength")
+        for method in METHODS
+        for value in sorted(own) or declared(suite, "strength")
     ]
 
 
@@ -70,7 +69,9 @@ def declared(suite: Suite, option: str) -> tuple[float, ...]:
 
 def plan(suite: Suite, trial: Trial, catalogue: Catalogue, seed: int = 0, backbones: Iterable[str] = ()) -> list[Cell]:
     """The experts of a trial and their task-arithmetic merge, which comes last."""
-    overrides = (*trial.fixed, (trial.option, trial.value))
+    owners = catalogue.owners([trial.finetuning])
+    fixed = [(name, value) for name, value in trial.fixed if recipes.known(name, owners)]
+    overrides = (*fixed, (trial.option, trial.value))
     chosen = Grid("search", (trial.finetuning,), (CRITERION,), suite=suite.name, recipe=overrides, sweep=WHOLE)
     return grid.plan(suite, chosen, catalogue, seeds=(seed,), backbones=backbones)
 

@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from bench.ground import names
 from bench.registry.catalogue import Catalogue
 
 PATH = Path(__file__).parents[1] / "assets" / "references.bib"
@@ -14,16 +15,18 @@ PATH = Path(__file__).parents[1] / "assets" / "references.bib"
 @cache
 def entries() -> dict[str, str]:
     """The entries by key, in the order of the file."""
-    found = re.split(r"\n(?=@)", PATH.read_text(encoding="utf-8"))[1:]
-    return {entry.split("{", 1)[1].split(",", 1)[0]: entry.strip() for entry in found}
+    texts = re.split(r"\n(?=@)", PATH.read_text(encoding="utf-8"))[1:]
+    return {text.split("{", 1)[1].split(",", 1)[0]: text.strip() for text in texts}
 
 
-def keys(name: str, known: Catalogue) -> list[str]:
+def keys(name: str, catalogue: Catalogue) -> list[str]:
     """Keys of the entries that a name stands on, its parts included: `tsv_m~lines`, `ties@core`, `att+orthoreg`."""
-    facts: dict[str, dict[str, Any]] = {
-        **known.spaces, **known.regularizers, **known.modifiers, **known.finetuning, **known.operators
-    }  # fmt: skip
-    papers = [facts.get(part, {}).get("paper", "") for part in re.split(r"[~@+]", name.partition("[")[0])]
+    c = catalogue
+    facts: dict[str, dict[str, Any]] = c.spaces | c.regularizers | c.modifiers | c.finetuning | c.operators
+    merging = names.merging(name)
+    trained = names.finetuning(merging.operator)
+    parts = [trained.method, trained.regularizer, *(step[1:] for step in merging.steps)]
+    papers = [facts.get(part, {}).get("paper", "") for part in parts]
     return list(dict.fromkeys(paper for paper in papers if paper in entries()))
 
 

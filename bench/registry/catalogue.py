@@ -8,14 +8,16 @@ Precedence is built-in, entry point, `--include`; a name that comes twice is an 
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
+from bench.cards.recipes import Owner
 from bench.errors import UnknownName
 from bench.ground import names
+from methods.options import Grid
 
 KINDS = ("operators", "composed", "finetuning", "regularizers", "modifiers", "spaces")
 """What `catalogue.json` holds."""
@@ -54,12 +56,24 @@ class Catalogue:
 
     def split_finetuning(self, name: str) -> tuple[str, str]:
         """`att+orthoreg` -> ("att", "orthoreg"); both must be known."""
-        method, _, regularizer = name.partition("+")
-        if method not in self.finetuning:
-            raise UnknownName("fine-tuning method", method, self.finetuning)
-        if regularizer and regularizer not in self.regularizers:
-            raise UnknownName("regulariser", regularizer, self.regularizers)
-        return method, regularizer
+        asked = names.finetuning(name)
+        if asked.method not in self.finetuning or asked.family:
+            raise UnknownName("fine-tuning method", str(asked.plain), self.finetuning)
+        if asked.regularizer and asked.regularizer not in self.regularizers:
+            raise UnknownName("regulariser", asked.regularizer, self.regularizers)
+        return asked.method, asked.regularizer
+
+    @cached_property
+    def options(self) -> dict[str, Grid]:
+        """The options that each fine-tuning method and each regulariser declares: values by name, the default first."""
+        return {name: facts["grid"] for name, facts in (*self.finetuning.items(), *self.regularizers.items())}
+
+    def owners(self, finetuning: Iterable[str]) -> list[Owner]:
+        """The methods and regularisers in some names such as `att+orthoreg`, each once, with their options."""
+        pairs = [self.split_finetuning(name) for name in finetuning]
+        return [Owner(m, self.options[m]) for m in dict.fromkeys(method for method, _ in pairs)] + [
+            Owner.regularizer(r, self.options[r]) for r in dict.fromkeys(r for _, r in pairs if r)
+        ]
 
     def tangent(self, finetuning: str) -> bool:
         """Whether models of a fine-tuning method, if it is here, are evaluated as tangent models."""

@@ -9,6 +9,8 @@ from typing import Any, get_args
 
 from methods.finetuning.record import FineTuning
 from methods.operator import Board, Cost, Need, Operator
+from methods.options import Grid, chosen
+from methods.regularizers.record import Regularizer
 
 NAME = re.compile(r"[A-Za-z0-9_]+([.-][A-Za-z0-9_]+)*")
 """`/ + ~ @ [ , |` and spaces have a meaning in names of rows and on the command line."""
@@ -41,10 +43,10 @@ def _function(value: Any) -> bool:
 TEXT, FUNCTION, COUNT = (_text, "text"), (_function, "a function"), (_count, "a whole number of at least 1")
 TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(("name", "title", "paper", "citation", "formula", "non_matrices"), TEXT),
-    **dict.fromkeys(("function", "start", "weights", "updates", "gradients"), FUNCTION),
+    **dict.fromkeys(("function", "start", "weights", "updates", "gradients", "penalises", "draws"), FUNCTION),
     **dict.fromkeys(("version", "minimum_tasks"), COUNT),
     **dict.fromkeys(
-        ("random", "linear", "per_tensor", "per_task", "cached", "tangent"),
+        ("random", "linear", "per_tensor", "per_task", "tangent"),
         (lambda value: isinstance(value, bool), "True or False"),
     ),
     **dict.fromkeys(("options", "unlawful"), (lambda value: isinstance(value, Mapping), "a dict")),
@@ -60,7 +62,7 @@ TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
 """For each field of a record: whether a value will do, and what is asked for."""
 
 
-def mistyped(method: Operator | FineTuning) -> str | None:
+def mistyped(method: Operator | FineTuning | Regularizer) -> str | None:
     """The first field of a record that holds something of another kind, in one line; None where all is well."""
     for field in fields(method):
         fits, wanted = TYPES[field.name]
@@ -68,6 +70,23 @@ def mistyped(method: Operator | FineTuning) -> str | None:
         if not fits(value):
             shown = f"the class {value.__name__}" if inspect.isclass(value) else repr(value)
             return f"its {field.name} is {shown[:60]}, not {wanted}"
+    if isinstance(method, Operator):
+        return None
+    shared = method.options.keys() & method.grid.keys()
+    if shared:
+        return f"its option {min(shared)!r} stands in options and in grid; the grid will do, the default first"
+    return _grid(method.declared, lambda option, value: chosen(method.name, method.declared, {option: value}))
+
+
+def _grid(grid: Grid, check: Callable[[str, Any], object]) -> str | None:
+    for option, values in grid.items():
+        if not values:
+            return f"its grid gives option {option!r} no value; the first is the default, (0.5,) will do"
+        for value in values:
+            try:
+                check(option, value)
+            except ValueError as error:
+                return f"its grid has a value that is refused: {error}"
     return None
 
 
@@ -81,14 +100,9 @@ def misdeclared(operator: Operator) -> str | None:
     )  # of a composition; in a file of one's own `bench.registry.live` refuses both
     if not all(NAME.fullmatch(part) for part in parts):
         return f"its name {operator.name!r} is not made of letters, digits, _, - and dots"
-    for option, values in operator.grid.items():
-        if not values:
-            return f"its grid gives option {option!r} no value; the first is the default, (0.5,) will do"
-        for value in values:
-            try:
-                operator.options({option: value})
-            except ValueError as error:
-                return f"its grid has a value that is refused: {error}"
+    wrong = _grid(operator.grid, lambda option, value: operator.options({option: value}))
+    if wrong:
+        return wrong
     if not operator.coefficients or not all(math.isfinite(c) for c in operator.coefficients):
         return "it has no scaling coefficient, or one that is not finite; (1.0,) means fixed"
     return _signature(operator)
@@ -109,7 +123,6 @@ def _signature(operator: Operator) -> str | None:
         **dict.fromkeys(operator.grid, "its grid names option"),
         **dict.fromkeys(operator.needs, "its needs name"),
         **dict.fromkeys(["seed"] * operator.random, "it is random and gets"),
-        **dict.fromkeys(["cache"] * operator.cached, "it is cached and gets"),
     }
     for name, why in given.items():
         if name not in takes:

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from bench.errors import BenchError
+from methods.finetuning.record import FineTuning
 from methods.merging import MERGING
 from methods.modifiers import resolve
 from methods.operator import Operator
 from methods.options import choices
+from methods.regularizers.record import Regularizer
 
 
 def operator_facts(op: Operator) -> dict[str, Any]:
@@ -36,6 +38,11 @@ def options(grid: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
         "grid": {option: list(values) for option, values in grid.items()},
         "choices": {option: words for option, words in more.items() if words},
     }
+
+
+def trained(record: FineTuning | Regularizer) -> dict[str, Any]:
+    """What fine-tuning methods and regularisers have in common."""
+    return {**plain(record), **options(record.declared), "version": record.version}
 
 
 def plain(record: Any) -> dict[str, Any]:

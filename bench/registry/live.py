@@ -102,8 +102,9 @@ def _add(table: dict[str, Any], method: Any, kind: type[Operator] | type[FineTun
         wrong = misdeclared(method)
     if wrong:
         raise BenchError(f"{where}: {method.name}: {wrong}")
-    if method.name in table and table[method.name] is not method:
-        built_in = method.name in MERGING or method.name in FINETUNING
+    regularizer = isinstance(method, FineTuning) and method.name in REGULARIZERS  # options are told apart by owner
+    if regularizer or (method.name in table and table[method.name] is not method):
+        built_in = regularizer or method.name in MERGING or method.name in FINETUNING
         raise BenchError(f"{where}: the name {method.name!r} is taken{' by a built-in' * built_in}; rename your method")
     table[method.name] = method
 
@@ -130,14 +131,8 @@ def catalogue_of(registry: Registry) -> Catalogue:
     """Everything in the registries that can be said without running it, as JSON values."""
     operators = {name: facts.operator_facts(op) for name, op in registry.operators.items()}
     composed = {name: facts.operator_facts(registry.operator(name)) for name in COMPOSED}
-    finetuning = {
-        n: {**facts.plain(m), "options": dict(m.options), "tangent": m.tangent, "version": m.version}
-        for n, m in registry.finetuning.items()
-    }
-    regularizers = {
-        n: {"title": r.title, "paper": r.paper, "formula": r.formula, "options": dict(r.options), "version": r.version}
-        for n, r in REGULARIZERS.items()
-    }
+    finetuning = {n: {**facts.trained(m), "tangent": m.tangent} for n, m in registry.finetuning.items()}
+    regularizers = {n: facts.trained(r) for n, r in REGULARIZERS.items()}
     modifiers = {n: {**facts.plain(m), "when": m.when, **facts.options(m.grid)} for n, m in MODIFIERS.items()}
     spaces = {n: facts.plain(s) for n, s in SPACES.items()}
     own = partial(facts.composed, operators=registry.operators)

@@ -64,11 +64,11 @@ def of_record(key: str, data: bytes) -> Piece:
 
 def joined(pieces: Iterable[Piece]) -> Piece:
     """Pieces, one after the other."""
-    found = list(pieces)
+    pieces = list(pieces)
     return Piece(
-        pa.concat_tables([SCHEMA.empty_table(), *(p.rows for p in found)]),
-        pa.concat_tables([CELLS.empty_table(), *(p.lines for p in found)]),
-        [count for p in found for count in p.counts],
+        pa.concat_tables([SCHEMA.empty_table(), *(p.rows for p in pieces)]),
+        pa.concat_tables([CELLS.empty_table(), *(p.lines for p in pieces)]),
+        [count for p in pieces for count in p.counts],
     )
 
 
@@ -86,10 +86,10 @@ class Part:
         self._places = {key: place for place, key in enumerate(lines["key"].to_pylist())}
         self._stamps = list(zip(lines["size"].to_pylist(), lines["modified"].to_pylist(), strict=True))
 
-    def __contains__(self, found: tuple[str, Stamp]) -> bool:
+    def __contains__(self, record: tuple[str, Stamp]) -> bool:
         """Whether the part holds a record as its file is now."""
-        place = self._places.get(found[0])
-        return place is not None and self._stamps[place] == found[1]
+        key, stamp = record
+        return key in self._places and self._stamps[self._places[key]] == stamp
 
     def pieces(self, keys: Iterable[str]) -> Iterator[Piece]:
         """The records of `keys`, in this order, as few pieces that copy nothing."""
@@ -104,15 +104,10 @@ class Part:
 
 def encode(piece: Piece, stamps: Mapping[str, Stamp]) -> tuple[str, bytes, bytes]:
     """`(ID, rows file, cells file)` of a part."""
-    keys = piece.lines["key"].to_pylist()
-    lines = piece.lines
-    for name, values in (
-        ("rows", piece.counts),
-        ("size", [stamps[key].size for key in keys]),
-        ("modified", [stamps[key].modified for key in keys]),
-    ):
-        lines = lines.append_column(STAMPED.field(name), pa.array(values, pa.int64()))
-    rows, cells = _bytes(piece.rows), _bytes(lines.replace_schema_metadata(STAMPED.metadata))
+    noted = [stamps[key] for key in piece.lines["key"].to_pylist()]
+    columns = piece.counts, [stamp.size for stamp in noted], [stamp.modified for stamp in noted]
+    lines = pa.table([*piece.lines.columns, *(pa.array(column, pa.int64()) for column in columns)], schema=STAMPED)
+    rows, cells = _bytes(piece.rows), _bytes(lines)
     return _name(rows, cells), rows, cells
 
 

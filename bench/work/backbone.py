@@ -7,17 +7,19 @@ import hashlib
 import logging
 import warnings
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from bench.cards import suites
 from bench.cards.datasets import DatasetCard
 from bench.cards.suites import ASSETS, BackboneCard
-from bench.errors import DataError, first_line
+from bench.errors import DataError, retold
 from bench.ground import atomic
 from bench.pixels import images
 from bench.pixels.sources.decode import alone
@@ -111,48 +113,43 @@ def _create(card: BackboneCard) -> Any:
         # open_clip only warns, and about a local file says nothing: the wrong activation loses points in silence.
         other = card.architecture.removesuffix("-quickgelu") + ("-quickgelu" if released else "")
         raise DataError(f"{card.name}: weights {card.weights!r} want the other activation; use {other}/{card.weights}")
-    try:
-        with warnings.catch_warnings():
-            # A GELU tower with QuickGELU weights loses points in silence: make open_clip's warning an error.
-            warnings.filterwarnings("error", message=".*QuickGELU.*")
-            source = str(own) if own.is_file() else card.weights
-            model = open_clip.create_model(card.architecture, pretrained=source, precision="fp32")
-    except (RuntimeError, OSError, safetensors.SafetensorError) as error:
-        raise DataError(
-            f"weights {card.weights!r} of {card.name} cannot be loaded ({first_line(error)[:160]}); "
-            f"fetch them once with network access, or put the file at {own}"
-        ) from error
-    told = getattr(model.visual, "preprocess_cfg", {})
-    if tuple(told.get("mean", card.mean)) != card.mean or tuple(told.get("std", card.std)) != card.std:
-        raise DataError(f"{card.name} wants mean {told['mean']} and std {told['std']}; add it to backbones.toml")
+    remedy = f"fetch them once with network access, or put the file at {own}"
+    text = f"weights {card.weights!r} of {card.name} cannot be loaded ({{why}}); {remedy}"
+    with retold(DataError, text, RuntimeError, OSError, SafetensorError, Warning), warnings.catch_warnings():
+        # A GELU tower with QuickGELU weights loses points in silence: make open_clip's warning an error.
+        warnings.filterwarnings("error", message=".*QuickGELU.*")
+        source = str(own) if own.is_file() else card.weights
+        model = open_clip.create_model(card.architecture, pretrained=source, precision="fp32")
+    wants = {"mean": card.mean, "std": card.std} | getattr(model.visual, "preprocess_cfg", {})
+    if tuple(wants["mean"]) != card.mean or tuple(wants["std"]) != card.std:
+        raise DataError(f"{card.name} wants mean {wants['mean']} and std {wants['std']}; add it to backbones.toml")
     return model
 
 
 def digest(model: Any) -> str:
     """sha256 over the names and bytes of a model's parameters."""
-    found = hashlib.sha256()
+    weights = hashlib.sha256()
     for name, parameter in sorted(model.named_parameters()):
-        found.update(name.encode())
-        found.update(parameter.detach().cpu().contiguous().numpy().data)
-    return found.hexdigest()
+        weights.update(name.encode())
+        weights.update(parameter.detach().cpu().contiguous().numpy().data)
+    return weights.hexdigest()
 
 
-def _same_as_before(card: BackboneCard, found: str) -> None:
+def _writing(path: Path) -> AbstractContextManager[None]:
+    text = f"cannot write {path}: {{why}}; free space or set BENCH_CACHE to another folder"
+    return retold(DataError, text, OSError, SafetensorError)
+
+
+def _same_as_before(card: BackboneCard, sha256: str) -> None:
     """DataError when weights that no card has a hash of are not those that this machine saw first."""
     path = weights_file(card).with_suffix(".sha256")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with _writing(path):
         if not path.is_file():
-            with atomic.whole(path) as part:
-                part.write_text(found + "\n", encoding="utf-8")
+            atomic.write(path, f"{sha256}\n".encode())
         before = path.read_text(encoding="utf-8").strip()
-    except OSError as error:
+    if before != sha256:
         raise DataError(
-            f"cannot write {path}: {error.strerror}; free space or set BENCH_CACHE to another folder"
-        ) from error
-    if before != found:
-        raise DataError(
-            f"the weights of {card.name} are not those that were used here before (sha256 {found[:12]}, before "
+            f"the weights of {card.name} are not those that were used here before (sha256 {sha256[:12]}, before "
             f"{before[:12]}), so results would not compare; put the first back, or remove {path} and use a new store"
         )
 
@@ -173,27 +170,18 @@ def verify_file(path: Path, expected: str, remedy: str) -> None:
 def _head(model: Any, weights: str, backbone: BackboneCard, card: DatasetCard, device: torch.device) -> Tensor:
     """The zero-shot head of a dataset, from the cache or from the text tower of these weights, on the device."""
     what = f"{HEAD_VERSION}|{backbone.fingerprint}|{weights}|{'|'.join(card.classes)}|{'|'.join(card.templates)}"
-    name = (
-        f"{backbone.name.replace('/', '--')}-{card.name}-{hashlib.sha256(what.encode()).hexdigest()[:16]}.safetensors"
-    )
+    key = hashlib.sha256(what.encode()).hexdigest()[:16]
+    name = f"{backbone.name.replace('/', '--')}-{card.name}-{key}.safetensors"
     path = images.cache_folder() / "heads" / name
     if not path.is_file():
-        try:
+        with _writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             with alone(path.parent / f".{name}.lock"):  # ImageNet has 80,000 prompts: one process reads them
                 if not path.is_file():
                     head = make_head(model.to(device), backbone.architecture, card).cpu()
-                    with atomic.whole(path) as part:
-                        safetensors.torch.save_file({"head": head.contiguous()}, part)
-        except (OSError, safetensors.SafetensorError) as error:
-            reason = getattr(error, "strerror", None) or " ".join(str(error).split())[:120]
-            raise DataError(
-                f"cannot write {path}: {reason}; free space or set BENCH_CACHE to another folder"
-            ) from error
-    try:
+                    atomic.write(path, safetensors.torch.save({"head": head.contiguous()}))
+    with retold(DataError, f"cached head {path} is damaged; delete it and run again", SafetensorError, KeyError):
         return safetensors.torch.load_file(path)["head"]
-    except (safetensors.SafetensorError, KeyError) as error:
-        raise DataError(f"cached head {path} is damaged; delete it and run again") from error
 
 
 @torch.inference_mode()

@@ -59,10 +59,10 @@ class Evaluator:
     @torch.inference_mode()
     def correct(self, params: Mapping[str, Tensor], *sets: tuple[Images, Tensor]) -> list[Tensor]:
         """For every (images, head) bool [images]: whether the largest logit is the label's."""
-        found: list[list[Tensor]] = [[] for _ in sets]
+        by_set: list[list[Tensor]] = [[] for _ in sets]
         for place, right in self.batchwise(params, sets):
-            found[place].append(right)
-        return [torch.cat(parts).cpu() for parts in found]
+            by_set[place].append(right)
+        return [torch.cat(batches).cpu() for batches in by_set]
 
     @torch.inference_mode()
     def batchwise(
@@ -125,21 +125,21 @@ class Evaluator:
 
     def batches(self, images: Images) -> Iterator[tuple[Tensor, Tensor]]:
         """Normalised pixels and labels, batch by batch, on the backbone's device."""
-        device, found = self.backbone.device, self.near(images)
+        device, split = self.backbone.device, self.near(images)
         for i in range(0, len(images), self.batch_size):
             rows = slice(i, i + self.batch_size)
-            if isinstance(found, OnDevice):
-                yield self.backbone.normalise(found.pixels[rows]), found.labels[rows]
+            if isinstance(split, OnDevice):
+                yield self.backbone.normalise(split.pixels[rows]), split.labels[rows]
             else:
-                pixels, labels = (to_device(a[rows].copy(), device) for a in (found.pixels, found.labels))
+                pixels, labels = (to_device(a[rows].copy(), device) for a in (split.pixels, split.labels))
                 yield self.backbone.normalise(pixels), labels
 
     def near(self, images: Images) -> Images | OnDevice:
         """The images on the backbone's GPU as uint8 when they fit into its share of the memory, else as they are."""
         key = id(images)
-        found = self._held.pop(key) if key in self._held else (images, self._place(images))
-        self._held[key] = found  # as the one asked for last; with the images, so that their id stays theirs
-        return found[1]
+        pair = self._held.pop(key) if key in self._held else (images, self._place(images))
+        self._held[key] = pair  # as the one asked for last; with the images, so that their id stays theirs
+        return pair[1]
 
     def _place(self, images: Images) -> "Images | OnDevice":
         """A copy on the GPU for which those that were asked for the longest time ago make room."""

@@ -10,22 +10,21 @@ difference inside the forward pass); for `lora` they are the factors A and B.
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from bench.cards.recipes import Recipe
-from bench.errors import BenchError, UnknownName
-from bench.pixels.augment import boxes, crop
-from bench.pixels.images import normalise
+from bench.errors import BenchError
+from bench.pixels.augment import boxes
+from bench.work.penalty import Penalty
+from bench.work.pictures import Pictures, batches, to
+from bench.work.training import Training
 from methods.factors import Factors, Update
-from methods.finetuning import FINETUNING, FineTuning
-from methods.regularizers import REGULARIZERS, Regularizer
 from methods.tower import Tower
 from methods.vectors import TaskVector, generator
 
@@ -65,67 +64,43 @@ def train(
     tower: Tower,
     pretrained: Mapping[str, Tensor],
     head: Tensor,
-    images: Any,
-    labels: Any,
-    recipe: Recipe,
+    pictures: Pictures,
+    training: Training,
     *,
-    method: str | FineTuning,
-    regulariser: str | Regularizer | None = None,
     seed: int,
-    mean: Sequence[float] | Tensor,
-    std: Sequence[float] | Tensor,
     device: str | torch.device = "cpu",
-    progress: Callable[[int, int], None] | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> Expert:
     """Fine-tune one expert and return what it changed.
 
     `pretrained` are the tower's parameters (never written to); `head` is `[classes, embed]`, its rows normalised and
-    times the logit scale; `images` uint8 `[rows, 3, height, width]` and `labels` integer `[rows]`, tensors or arrays,
-    memory-mapped ones too; `mean` and `std` per channel in units of 0 to 1.
+    times the logit scale.
 
     The order of the images depends on `seed` and the number of images alone, never on the method, so experts of two
     methods see the same batches and comparisons are paired. On one thread of a CPU the same call gives the same bits,
-    also when it stopped half way and resumed from `checkpoint`. `progress(done, steps)` is called now and then.
+    also when it stopped half way and resumed from `checkpoint`.
 
-    BenchError: an unknown method, images and labels that do not fit, a loss that is no longer finite.
+    BenchError: images and labels that do not fit, a loss that is no longer finite, a regulariser that does nothing.
     """
-    way = method if isinstance(method, FineTuning) else named("fine-tuning method", method, FINETUNING)
-    penalty = regulariser if isinstance(regulariser, Regularizer | None) else _regularizer(regulariser)
-    options = {name: getattr(recipe, name, default) for name, default in way.options.items()}
-    targets = _labels(images, labels, head)
+    recipe, images, targets = training.recipe, pictures.images, pictures.targets(len(head))
 
     base = {name: value.detach().to(device) for name, value in pretrained.items()}
-    leaves = way.start(base, generator(seed, "finetune start"), **options)
-    trainer = Trainer(tower, way, options, penalty, recipe, base, leaves, head.to(device), seed)
-    order = batches(len(images), recipe.steps, recipe.batch_size, seed)
-    shift, spread = (torch.as_tensor(x, dtype=torch.float32, device=device).reshape(1, 3, 1, 1) for x in (mean, std))
+    leaves = training.method.start(base, generator(seed, "finetune start"), **training.options)
+    trainer = Trainer(tower, training, base, leaves, head.to(device), seed)
+    order, pictures = batches(len(images), recipe.steps, recipe.batch_size, seed), pictures.on(device)
 
     done = trainer.restore(checkpoint.load()) if checkpoint else 0
     for step in range(done, recipe.steps):
-        rows = order[step]
-        pixels = _to(_take(images, rows), device)
+        rows, windows = order[step], None
         if recipe.augment == "crop":
-            pixels = crop(pixels, boxes(len(rows), pixels.shape[-1], generator(seed, "finetune crop", step)))
-        trainer.step(step, normalise(pixels, shift, spread), _to(targets[rows], device))
+            windows = boxes(len(rows), images.shape[-1], generator(seed, "finetune crop", step))
+        trainer.step(step, pictures.batch(rows, windows), to(targets[rows], device))
         finished = step + 1
         if finished % LOOK_EVERY == 0 or finished == recipe.steps:
             trainer.look(finished)
-            if progress:
-                progress(finished, recipe.steps)
         if checkpoint and finished % checkpoint.every == 0 and finished < recipe.steps:
             checkpoint.save(trainer.state(finished))
     return trainer.expert()
-
-
-def batches(rows: int, steps: int, size: int, seed: int) -> Tensor:
-    """Row numbers `[steps, size]`: one shuffle after another, cut into batches across their borders.
-
-    Every image is seen once before any is seen twice, and a batch is full even when it is larger than the data set.
-    """
-    shuffle = generator(seed, "finetune order")
-    epochs = math.ceil(steps * size / rows)
-    return torch.cat([torch.randperm(rows, generator=shuffle) for _ in range(epochs)])[: steps * size].view(steps, size)
 
 
 def rate(step: int, recipe: Recipe) -> float:
@@ -142,39 +117,32 @@ class Trainer:
     def __init__(
         self,
         tower: Tower,
-        way: FineTuning,
-        options: dict[str, Any],
-        penalty: Regularizer | None,
-        recipe: Recipe,
+        training: Training,
         base: dict[str, Tensor],
         leaves: dict[str, Tensor],
         head: Tensor,
         seed: int,
     ) -> None:
-        self.tower, self.way, self.options, self.recipe, self.base = tower, way, options, recipe, base
-        self.penalty = penalty if recipe.strength > 0 else None
+        self.tower, self.training, self.base = tower, training, base
+        self.method, self.options, self.recipe = training.method, training.options, training.recipe
+        self.penalty = Penalty(training, seed) if training.regularizer and self.recipe.strength > 0 else None
         self.leaves = {name: leaf.requires_grad_() for name, leaf in leaves.items()}
-        self.head, self.seed = head, seed
+        self.head = head
         # One kernel for all tensors; the plain loop over tensors costs a seventh of a step on the small tower.
         self.optimiser = torch.optim.AdamW(
-            self.leaves.values(), lr=recipe.lr, betas=recipe.betas, weight_decay=recipe.weight_decay, fused=True
+            self.leaves.values(),
+            lr=self.recipe.lr,
+            betas=self.recipe.betas,
+            weight_decay=self.recipe.weight_decay,
+            fused=True,
         )
-        self.losses, self.last_penalty = (torch.zeros(size, device=head.device) for size in ((recipe.steps,), ()))
+        self.losses, self.last_penalty = (torch.zeros(size, device=head.device) for size in ((self.recipe.steps,), ()))
 
     def step(self, index: int, batch: Tensor, labels: Tensor) -> None:
         grads, updates = self.gradients(index, batch, labels)
         if self.penalty is not None:
-            self.last_penalty = self.penalty.add_gradient(
-                updates or self.updates(),
-                self.way.gradients(grads, **self.options),
-                self.recipe.strength,
-                form=self.recipe.form,
-                penalised=self.recipe.penalised,
-                precision=self.recipe.penalty_precision,
-                sketch=self.recipe.sketch,
-                generator=generator(self.seed, "finetune sketch", index) if self.recipe.sketch else None,
-                plain=self.tower.plain,
-            )
+            self.penalty.add(index, grads, updates or self.updates(), plain=self.tower.plain)
+            self.last_penalty = self.penalty.value
         for name, leaf in self.leaves.items():
             leaf.grad = grads[name]
         torch.nn.utils.clip_grad_norm_(self.leaves.values(), self.recipe.clip)
@@ -183,11 +151,11 @@ class Trainer:
         self.optimiser.zero_grad()
 
     def gradients(self, index: int, batch: Tensor, labels: Tensor) -> tuple[dict[str, Tensor], dict[str, Update]]:
-        """Gradients of the leaves by name, and the updates where they were needed on the way."""
-        weights = self.way.weights(self.base, self.leaves, **self.options)
+        """Gradients of the leaves by name, and the updates where they were needed on the training."""
+        weights = self.method.weights(self.base, self.leaves, **self.options)
         updates: dict[str, Update] = {}
         with torch.autocast(batch.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
-            if self.way.tangent:
+            if self.method.tangent:
                 updates = self.updates()
                 tangent = {name: u.dense() if isinstance(u, Factors) else u for name, u in updates.items()}
                 expansion = {name: self.base[name].detach().requires_grad_() for name in tangent}
@@ -198,7 +166,7 @@ class Trainer:
         logits = F.normalize(features.float(), dim=-1) @ self.head.T
         loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.label_smoothing)
         self.losses[index] = loss.detach()
-        if self.way.tangent:
+        if self.method.tangent:
             # With out = f0 + J tau, d loss / d tau = J^T d loss / d out: backward through f0 alone, at theta_0. What is
             # left is the way from tau to the leaves: nothing where they are weights, two products where factors.
             along = torch.autograd.grad(loss, list(expansion.values()))
@@ -209,17 +177,19 @@ class Trainer:
 
     @torch.no_grad()
     def updates(self) -> dict[str, Update]:
-        return self.way.updates(self.base, self.leaves, **self.options)
+        return self.method.updates(self.base, self.leaves, **self.options)
 
     def look(self, done: int) -> None:
-        """Stop at the first loss that is not finite."""
+        """Stop at the first loss that is not finite, and where the penalty does nothing."""
         bad = (~torch.isfinite(self.losses[:done])).nonzero()
         if len(bad):
             at, rate_there = int(bad[0]) + 1, rate(int(bad[0]), self.recipe)
             raise BenchError(
-                f"fine-tuning {self.way.name}: the loss is not finite at step {at} of {self.recipe.steps} "
+                f"{self.training.who}: the loss is not finite at step {at} of {self.recipe.steps} "
                 f"(learning rate {rate_there:.2g}, strength {self.recipe.strength:g}); lower one of the two"
             )
+        if self.penalty is not None:
+            self.penalty.look(done)
 
     def state(self, done: int) -> dict[str, Tensor]:
         """All that a continued run needs, as a flat dict of tensors."""
@@ -236,7 +206,7 @@ class Trainer:
             return 0
         fits = {f"leaf/{name}" for name in self.leaves} == {name for name in state if name.startswith("leaf/")}
         if not fits or state["losses"].shape != self.losses.shape:
-            raise BenchError(f"fine-tuning {self.way.name}: the checkpoint belongs to another run; delete it")
+            raise BenchError(f"{self.training.who}: the checkpoint belongs to another run; delete it")
         self.losses.copy_(state["losses"])
         self.last_penalty = state["penalty"].to(self.losses.device)
         with torch.no_grad():
@@ -247,11 +217,11 @@ class Trainer:
         return int(state["step"])
 
     def expert(self) -> Expert:
-        delta = {n: d.cpu() for n, d in self.way.delta(self.base, self.leaves, **self.options).items()}
-        pairs = self.way.factors(self.base, self.leaves, **self.options)
+        delta = {n: d.cpu() for n, d in self.method.delta(self.base, self.leaves, **self.options).items()}
+        pairs = self.method.factors(self.base, self.leaves, **self.options)
         norms = torch.stack([torch.linalg.vector_norm(d.double()) for d in delta.values()])
         if not torch.isfinite(norms).all():
-            raise BenchError(f"fine-tuning {self.way.name}: the weights are not finite after the last step; lower lr")
+            raise BenchError(f"{self.training.who}: the weights are not finite after the last step; lower lr")
         tail = self.losses[-math.ceil(TAIL * self.recipe.steps) :]
         metrics = {
             "loss": float(self.losses[-1]),
@@ -262,39 +232,3 @@ class Trainer:
             "parameters": float(sum(leaf.numel() for leaf in self.leaves.values())),
         }
         return Expert(delta, pairs and {n: (b.cpu(), a.cpu()) for n, (b, a) in pairs.items()}, metrics)
-
-
-def _labels(images: Any, labels: Any, head: Tensor) -> Tensor:
-    """The labels as a tensor, once they and the images are known to fit each other and the head."""
-    targets = torch.from_numpy(np.array(labels)).long() if not isinstance(labels, Tensor) else labels.cpu().long()
-    if images.dtype not in (torch.uint8, np.uint8) or images.ndim != 4 or images.shape[1] != 3:
-        found = f"{images.dtype} {list(images.shape)}"
-        raise BenchError(f"fine-tuning: the images are {found}; give uint8 [rows, 3, height, width]")
-    if len(images) == 0 or targets.shape != (len(images),):
-        raise BenchError(f"fine-tuning: {len(images)} images but labels {list(targets.shape)}; give one label for each")
-    if int(targets.min()) < 0 or int(targets.max()) >= len(head):
-        raise BenchError(f"fine-tuning: a label is {int(targets.max())}, the head has {len(head)} classes")
-    return targets
-
-
-def _take(images: Any, rows: Tensor) -> Tensor:
-    """The named rows, from a tensor or from an array (indexing copies, so a read-only map stays untouched)."""
-    return images[rows.to(images.device)] if isinstance(images, Tensor) else torch.from_numpy(images[rows.numpy()])
-
-
-def _to(tensor: Tensor, device: str | torch.device) -> Tensor:
-    """To a GPU through pinned memory, so that the next batch is read while this one computes."""
-    if torch.device(device).type != "cuda" or tensor.is_cuda:
-        return tensor.to(device)
-    return tensor.pin_memory().to(device, non_blocking=True)
-
-
-def _regularizer(name: str) -> Regularizer | None:
-    return named("regulariser", name, REGULARIZERS) if name else None
-
-
-def named(kind: str, name: str, registry: Mapping[str, Any]) -> Any:
-    """The registered record, or UnknownName with the nearest name."""
-    if name not in registry:
-        raise UnknownName(kind, name, registry)
-    return registry[name]

@@ -31,14 +31,15 @@ EDGES = (0.0, *(float(d) for d in range(50, 131, 2)), 180.0)
 DIGITS = 5
 
 
-def geometry(
-    vectors: Vectors, tasks: Sequence[str], pretrained: Mapping[str, Tensor] | None = None, *, rank: int = 4
-) -> dict[str, Any]:
+RANK = 4
+"""k of the subspace overlap, less where a layer has fewer singular values."""
+
+
+def geometry(vectors: Vectors, tasks: Sequence[str], pretrained: Mapping[str, Tensor] | None = None) -> dict[str, Any]:
     """Everything above as plain numbers that JSON can hold.
 
     vectors: one task vector per task, the same names and shapes in all; `tasks` names them.
     pretrained: by parameter name; where given, the angles of the pretrained layers stand beside those of the updates.
-    rank: k of the subspace overlap, less where a layer has fewer singular values.
 
     Layer values are means over tasks (cosine and overlap: over pairs of tasks, None where there is only one task).
     """
@@ -47,34 +48,35 @@ def geometry(
     total = sum(products.values(), torch.zeros(len(vectors), len(vectors), dtype=torch.float64))
     layers = [name for name in products if is_layer(name, vectors[0][name])]
     columns: dict[str, list[Any]] = {"names": layers, "shapes": [list(vectors[0][n].shape) for n in layers]}
-    seen = torch.zeros(len(EDGES) - 1, dtype=torch.int64)
+    counts = torch.zeros(len(EDGES) - 1, dtype=torch.int64)
     for name in layers:
-        found = _layer([vector[name].double() for vector in vectors], products[name], rank)
-        seen += found.pop("counts")
-        for column, value in found.items():
+        values = _layer([vector[name].double() for vector in vectors], products[name])
+        counts += values.pop("counts")
+        for column, value in values.items():
             columns.setdefault(column, []).append(rounded(value))
     result = {
         "tasks": list(tasks),
         "norms": rounded(total.diagonal().clamp(min=0).sqrt().tolist()),
         "cosine": rounded(cosines(total).tolist()),
-        "rank": rank,
+        "rank": RANK,
         "layers": columns,
-        "angles": {"edges": list(EDGES), "update": shares(seen)},
+        "angles": {"edges": list(EDGES), "update": shares(counts)},
     }
     if pretrained is not None:
-        found_angles = [angles(pretrained[name]) for name in layers]
-        columns["pretrained_tilt"] = [rounded(tilt(a)) for a in found_angles]
-        result["angles"]["pretrained"] = shares(sum((histogram(a) for a in found_angles), torch.zeros_like(seen)))
+        own = [angles(pretrained[name]) for name in layers]
+        columns["pretrained_tilt"] = [rounded(tilt(a)) for a in own]
+        result["angles"]["pretrained"] = shares(sum(map(histogram, own), torch.zeros_like(counts)))
     return result
 
 
-def _layer(updates: Sequence[Tensor], products: Tensor, rank: int) -> dict[str, Any]:
+def _layer(updates: Sequence[Tensor], products: Tensor) -> dict[str, Any]:
     """One layer of several tasks; `updates` are float64 [rows, columns]."""
     turned = [angles(update) for update in updates]
     cache = linalg.SvdCache()
     spectra = [linalg.singular_values(update, cache) for update in updates]
-    left, right = overlaps(updates, rank, cache)
+    left, right = overlaps(updates, RANK, cache)
     rows, columns = updates[0].shape
+    k = min(RANK, rows, columns)
     return {
         "norm": fmean(products.diagonal().clamp(min=0).sqrt().tolist()),
         "cosine": mean_absolute(cosines(products)),
@@ -83,9 +85,9 @@ def _layer(updates: Sequence[Tensor], products: Tensor, rank: int) -> dict[str, 
         "spectrum": [fmean(float(s[i]) for s in spectra) for i in powers_of_two(min(rows, columns))],
         "overlap_left": left,
         "overlap_right": right,
-        "chance": [min(rank, rows, columns) / rows, min(rank, rows, columns) / columns],
+        "chance": [k / rows, k / columns],
         "tilt": fmean(tilt(a) for a in turned),
-        "counts": sum((histogram(a) for a in turned), torch.zeros(len(EDGES) - 1, dtype=torch.int64)),
+        "counts": sum(map(histogram, turned), torch.zeros(len(EDGES) - 1, dtype=torch.int64)),
     }
 
 
@@ -158,15 +160,15 @@ def angles(matrix: Tensor) -> Tensor:
     return torch.rad2deg(torch.arccos(cosine[torch.ones_like(cosine, dtype=torch.bool).triu(1)].clamp(-1, 1)))
 
 
-def tilt(found: Tensor) -> float:
+def tilt(degrees: Tensor) -> float:
     """Mean distance of angles from 90 degrees: 0 for orthogonal columns; 0 where there is no pair."""
-    return float((found - 90).abs().mean()) if len(found) else 0.0
+    return float((degrees - 90).abs().mean()) if len(degrees) else 0.0
 
 
-def histogram(found: Tensor) -> Tensor:
+def histogram(degrees: Tensor) -> Tensor:
     """Counts [bins] of angles between `EDGES`; a bin holds its lower border, the last one 180 too."""
-    inner = torch.tensor(EDGES[1:-1], dtype=found.dtype)
-    return torch.bincount(torch.bucketize(found, inner, right=True), minlength=len(EDGES) - 1)
+    inner = torch.tensor(EDGES[1:-1], dtype=degrees.dtype)
+    return torch.bincount(torch.bucketize(degrees, inner, right=True), minlength=len(EDGES) - 1)
 
 
 def shares(counts: Tensor) -> list[float]:

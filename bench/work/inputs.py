@@ -123,7 +123,7 @@ class Supplier:
 
     def fisher(self) -> list[dict[str, Tensor]]:
         """By expert, the mean squared gradient of log p(y | x) at the expert, y sampled from its own prediction."""
-        found = []
+        by_expert = []
         for task, vector in enumerate(self.vectors):
             generator = torch.Generator().manual_seed(self.seed + task)
             params = self._weights(vector)
@@ -131,14 +131,14 @@ class Supplier:
             sums = {name: torch.zeros_like(leaf) for name, leaf in leaves.items()}
             head, count = self.calibration()[task][1], 0
             for pixels in (x for part in self._pixels(task) for x in part.split(1)):
-                said = logits(self.backbone.tower(params, pixels), head).log_softmax(dim=-1)
-                label = torch.multinomial(said.detach().cpu().exp(), 1, generator=generator)
-                slopes = torch.autograd.grad(said[0, int(label)], list(leaves.values()))
+                log_p = logits(self.backbone.tower(params, pixels), head).log_softmax(dim=-1)
+                label = torch.multinomial(log_p.detach().cpu().exp(), 1, generator=generator)
+                slopes = torch.autograd.grad(log_p[0, int(label)], list(leaves.values()))
                 for total, slope in zip(sums.values(), slopes, strict=True):
                     total.addcmul_(slope, slope)
                 count += 1
-            found.append({name: (total / count).cpu() for name, total in sums.items()})
-        return found
+            by_expert.append({name: (total / count).cpu() for name, total in sums.items()})
+        return by_expert
 
 
 class Entropy:
@@ -174,8 +174,8 @@ class Entropy:
     def _of(self, features: Tensor, sizes: Sequence[int]) -> Tensor:
         losses = []
         for part, (_, head) in zip(features.split(list(sizes)), self._sets, strict=True):
-            said = logits(part, head).log_softmax(dim=-1)
-            losses.append(-(said.exp() * said).sum(dim=-1).mean())
+            log_p = logits(part, head).log_softmax(dim=-1)
+            losses.append(-(log_p.exp() * log_p).sum(dim=-1).mean())
         return torch.stack(losses).sum()
 
 

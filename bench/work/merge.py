@@ -12,6 +12,8 @@ from bench.store import task_vectors
 from bench.store.store import Store
 from methods.operator import Operator
 
+HELD = 16
+
 
 class NotApplicable(BenchError):
     """An operator that cannot take these experts, such as a LoRA space on full fine-tunes; shown, not a failure."""
@@ -20,12 +22,12 @@ class NotApplicable(BenchError):
 class Vectors:
     """Task vectors of a store by expert key, read once per process and verified against their recorded hash.
 
-    Keeps the last `keep` vectors; a merge cell asks for the same eight that its neighbour just used.
+    Keeps the last `HELD` vectors; a merge cell asks for the same eight that its neighbour just used.
     """
 
-    def __init__(self, store: Store, keep: int = 16) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._held: Kept[str, tuple[dict[str, Tensor], dict[str, tuple[Tensor, Tensor]]]] = Kept(keep)
+        self._held: Kept[str, tuple[dict[str, Tensor], dict[str, tuple[Tensor, Tensor]]]] = Kept(HELD)
 
     def __call__(self, key: str) -> tuple[dict[str, Tensor], dict[str, tuple[Tensor, Tensor]]]:
         """`(delta, factors)` of the expert `key`."""

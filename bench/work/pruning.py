@@ -29,18 +29,18 @@ def sweep(
     scalings: Sequence[float],
     tasks: Mapping[str, tuple[Images, Tensor]],
     reference: Mapping[str, float],
-    known: Mapping[float, Sequence[Tensor]] | None = None,
+    rivals: Mapping[float, Sequence[Tensor]] | None = None,
 ) -> dict[float, Sequence[Tensor]]:
     """Bool [images] for every task, of the coefficients that could win until their last image; ascending.
 
-    known: likewise, of other coefficients that these have to beat
+    rivals: likewise, of other coefficients that these have to beat
     """
     params = Scaled(evaluator.backbone.pretrained, merged)
     names, sets = list(tasks), list(tasks.values())
     sizes = {task: len(images) for task, (images, _) in tasks.items()}
-    found: dict[float, Sequence[Tensor]] = {}
+    finished: dict[float, Sequence[Tensor]] = {}
     best, winner = -1.0, 0.0
-    for scaling, by_task in sorted((known or {}).items()):
+    for scaling, by_task in sorted((rivals or {}).items()):
         value = bound({t: int((~r).sum()) for t, r in zip(tasks, by_task, strict=True)}, sizes, reference)
         best, winner = max((best, winner), (value, scaling), key=lambda pair: pair[0])
     for scaling in spread(sorted(scalings)):
@@ -55,9 +55,9 @@ def sweep(
             if value < best or (value == best and scaling > winner):
                 break
         else:
-            found[scaling] = [torch.cat(bits).cpu() for bits in parts.values()]
+            finished[scaling] = [torch.cat(bits).cpu() for bits in parts.values()]
             best, winner = value, scaling
-    return dict(sorted(found.items()))
+    return dict(sorted(finished.items()))
 
 
 def bound(wrong: Mapping[str, int], sizes: Mapping[str, int], reference: Mapping[str, float]) -> float:

@@ -56,6 +56,6 @@ FINETUNING = FineTuning(
     weights,
     updates,
     gradients,
-    options={"rank": 8, "alpha": 8.0},
+    grid={"rank": (8, 4, 16, 32), "alpha": (8.0,)},
     formula="W_0 + (alpha / rank) B A for attn.in_proj_weight and attn.out_proj.weight of every block, B from zero",
 )

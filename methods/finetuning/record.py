@@ -2,7 +2,7 @@
 
 One loop (`bench.work.finetune.train`) serves every method; a method is these hooks and nothing else. `pretrained` maps
 the tower's parameter names to tensors and is never written to; `leaves` maps names to what the optimiser moves. The
-options of a method (`options`, with their defaults) are passed to every hook by keyword.
+options of a method (`grid`: the default first, then what is worth searching) are passed to every hook by keyword.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from methods.factors import Factors, Update
+from methods.options import Declares, Grid
 from methods.vectors import TaskVector
 
 Params = Mapping[str, Tensor]
@@ -33,14 +34,15 @@ def same(grads: Params, **options: Any) -> dict[str, Update]:
 
 
 @dataclass(frozen=True, eq=False)
-class FineTuning:
+class FineTuning(Declares):
     """One way to fine-tune. The defaults of the hooks are those of a method that moves weights directly.
 
     * `start(pretrained, generator, **options)`: the initial leaves, new tensors; random ones from `generator` only.
     * `weights(pretrained, leaves, **options)`: every parameter for the forward pass, differentiable in the leaves.
     * `updates(pretrained, leaves, **options)`: by weight name, the update as a tensor or as `Factors`: what a
       regulariser sees. Called without a graph.
-    * `gradients(grads, **options)`: gradients of the leaves, regrouped by weight name as `updates` groups the leaves.
+    * `gradients(grads, **options)`: gradients of the leaves, regrouped by weight name as `updates` groups the leaves:
+      the given tensors or views of them, since a regulariser adds to them in place.
     * `tangent`: the model is linear in the update, `f0 + J update`, at training and at evaluation alike.
     """
 
@@ -51,6 +53,7 @@ class FineTuning:
     weights: Callable[..., dict[str, Tensor]] = replaced
     updates: Callable[..., dict[str, Update]] = moved
     gradients: Callable[..., dict[str, Update]] = same
+    grid: Grid = field(default_factory=dict)
     options: Mapping[str, Any] = field(default_factory=dict)
     tangent: bool = False
     formula: str = ""  # one line of text

@@ -13,7 +13,7 @@ values become their mean, part of the paper's method) and `inner` "sum". At leas
 import torch
 from torch import Tensor
 
-from methods.linalg import SvdCache, polar, svd
+from methods.linalg import polar, svd
 from methods.operator import SPECTRAL, Operator
 from methods.selection import ranked
 from methods.vectors import per_tensor
@@ -33,16 +33,16 @@ def agree(cores: Tensor, density: float) -> Tensor:
 
 
 @per_tensor
-def merge(deltas: Tensor, *, density: float, inner: str, smoothing: str, cache: SvdCache | None) -> Tensor:
+def merge(deltas: Tensor, *, density: float, inner: str, smoothing: str) -> Tensor:
     if deltas.ndim != 3:
         return deltas.mean(dim=0)
     tasks, *shape = deltas.shape
     k = max(1, min(shape) // tasks)
-    parts = [svd(delta, k, cache) for delta in deltas]
+    parts = [svd(delta, k) for delta in deltas]
     if smoothing == "average":
         parts = [part._replace(s=part.s.mean().expand_as(part.s)) for part in parts]
-    u = polar(torch.cat([part.u for part in parts], dim=1), cache)
-    vt = polar(torch.cat([part.v.T for part in parts]), cache)
+    u = polar(torch.cat([part.u for part in parts], dim=1))
+    vt = polar(torch.cat([part.v.T for part in parts]))
     cores = torch.stack([((u.T @ part.u) * part.s) @ (vt @ part.v).T for part in parts])
     core = agree(cores, density) if inner == "ties" else cores.sum(dim=0)
     blocks = torch.block_diag(*[torch.ones(len(part.s), len(part.s), dtype=torch.float64) for part in parts])
@@ -59,7 +59,6 @@ OPERATOR = Operator(
     coefficients=SPECTRAL,
     cost="spectral",
     per_tensor=True,
-    cached=True,
     non_matrices="averaged over tasks (official code)",
     unlawful={
         "identity": "keeps the largest entries of a single task's core only",

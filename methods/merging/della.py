@@ -26,12 +26,6 @@ NARROW, PIECE = 128, 1 << 15
 VECTOR = 32  # entries that torch adds up side by side
 
 
-def rank_share(tensor: Tensor) -> Tensor:
-    """The magnitude rank of each entry within its row as a share in [0, 1], ties sharing the middle; same shape."""
-    rows = as_rows(tensor.detach())
-    return chances(rows, lambda share: share).view(tensor.shape)
-
-
 def chances(rows: Tensor, of: Callable[[Tensor], Tensor]) -> Tensor:
     """`of` (rank share) for every entry of rows [r, n]; `of` works in place and entry by entry."""
     width = rows.shape[1]

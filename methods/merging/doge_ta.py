@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from methods.adam import Adam
-from methods.linalg import SvdCache, svd
+from methods.linalg import svd
 from methods.merging.ties import kept_count
 from methods.merging.wudi import left
 from methods.operator import SPECTRAL, Operator
@@ -28,10 +28,10 @@ from methods.selection import kth_largest
 from methods.vectors import TaskVector, Vectors, chunks, stack
 
 
-def shared_basis(deltas: Tensor, subspace: int, cache: SvdCache | None) -> Tensor:
+def shared_basis(deltas: Tensor, subspace: int) -> Tensor:
     """Leading left directions of the stacked top r/T left singular vectors of the tasks, [m, floor(r / subspace)]."""
     rank = min(deltas.shape[1:])
-    tops = [svd(delta, rank // len(deltas), cache).u for delta in deltas]
+    tops = [svd(delta, rank // len(deltas)).u for delta in deltas]
     return svd(torch.cat(tops, dim=1), rank // int(subspace)).u.to(deltas.dtype)
 
 
@@ -58,7 +58,6 @@ def merge(
     iterations: int,
     learning_rate: float,
     others: str,
-    cache: SvdCache | None,
 ) -> TaskVector:
     matrices = [name for name in vectors[0] if vectors[0][name].ndim == 2 and vectors[0][name].numel()]
     entries = sum(vectors[0][name].numel() for name in matrices)
@@ -77,7 +76,7 @@ def merge(
             continue
         norms = torch.linalg.vector_norm(deltas, dim=(1, 2))
         lambdas = torch.where(norms > 0, strength / torch.where(norms > 0, norms, 1), 0.0)
-        delta = shift(deltas, lambdas, shared_basis(deltas, subspace, cache), int(iterations), learning_rate)
+        delta = shift(deltas, lambdas, shared_basis(deltas, subspace), int(iterations), learning_rate)
         kept = (deltas.abs() >= limit) & (deltas != 0)
         merged[name] = (lambdas[:, None, None] * (deltas + delta) * kept).sum(dim=0)
     return merged
@@ -99,7 +98,6 @@ OPERATOR = Operator(
     },
     coefficients=SPECTRAL,
     cost="iterative",
-    cached=True,
     non_matrices="left at the pretrained weights (as published), or averaged with others=mean",
     unlawful={
         "scale": "every matrix is scaled to the same norm, and Adam's step has an absolute size",

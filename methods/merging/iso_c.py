@@ -22,17 +22,17 @@ def flat_level(s: Tensor, kind: str) -> Tensor:
     return s.mean() if kind == "nonzero" else s.log().mean().exp()
 
 
-def isotropic(matrix: Tensor, kind: str, cache: SvdCache | None = None) -> Tensor:
+def isotropic(matrix: Tensor, kind: str) -> Tensor:
     """The matrix with all its singular values replaced by their mean, float64."""
-    cache = cache if cache is not None else SvdCache()  # one decomposition serves both lines
+    cache = SvdCache()  # one decomposition serves both lines
     return flat_level(singular_values(matrix, cache), kind) * polar(matrix, cache)
 
 
 @per_tensor
-def merge(deltas: Tensor, *, spectrum_mean: str, cache: SvdCache | None) -> Tensor:
+def merge(deltas: Tensor, *, spectrum_mean: str) -> Tensor:
     if deltas.ndim != 3:
         return deltas.mean(dim=0)
-    return isotropic(added(deltas), spectrum_mean, cache)
+    return isotropic(added(deltas), spectrum_mean)
 
 
 OPERATOR = Operator(
@@ -45,7 +45,6 @@ OPERATOR = Operator(
     coefficients=SPECTRAL,
     cost="spectral",
     per_tensor=True,
-    cached=True,
     non_matrices="averaged over tasks (official code)",
     unlawful={"identity": "flattens the spectrum of a single task too"},
     version=2,

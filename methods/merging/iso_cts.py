@@ -13,7 +13,7 @@ and count as zero in the mean. Parameters that are not 2-D are averaged.
 import torch
 from torch import Tensor
 
-from methods.linalg import TOLERANCE, SvdCache, added, polar, svd
+from methods.linalg import TOLERANCE, added, polar, svd
 from methods.operator import SPECTRAL, Operator
 from methods.vectors import per_tensor
 
@@ -27,12 +27,12 @@ def split_rank(rank: int, tasks: int, common: float) -> tuple[int, int]:
 
 
 @per_tensor
-def merge(deltas: Tensor, *, common: float, cache: SvdCache | None) -> Tensor:
+def merge(deltas: Tensor, *, common: float) -> Tensor:
     if deltas.ndim != 3:
         return deltas.mean(dim=0)
     rank = min(deltas.shape[1:])
     shared, each = split_rank(rank, len(deltas), common)
-    top = svd(added(deltas), shared, cache)
+    top = svd(added(deltas), shared)
     parts = []
     for delta in deltas if each else ():
         delta = delta.double()
@@ -54,7 +54,6 @@ OPERATOR = Operator(
     coefficients=SPECTRAL,
     cost="spectral",
     per_tensor=True,
-    cached=True,
     non_matrices="averaged over tasks (official code)",
     unlawful={"identity": "flattens the spectrum of a single task too"},
     version=2,

@@ -15,9 +15,9 @@ from methods.operator import SPECTRAL, Operator
 from methods.vectors import per_tensor
 
 
-def truncate(delta: Tensor, energy: float, cache: SvdCache | None) -> Svd:
+def truncate(delta: Tensor, energy: float) -> Svd:
     """One task's update at the rank that holds `energy` of its nuclear norm, with the whole norm, float64."""
-    cache = cache if cache is not None else SvdCache()  # one decomposition serves both lines
+    cache = SvdCache()  # one decomposition serves both lines
     s = singular_values(delta, cache)
     if not s.any():
         return svd(delta, 0, cache)
@@ -27,12 +27,12 @@ def truncate(delta: Tensor, energy: float, cache: SvdCache | None) -> Svd:
 
 
 @per_tensor
-def merge(deltas: Tensor, *, energy: float, cache: SvdCache | None) -> Tensor:
+def merge(deltas: Tensor, *, energy: float) -> Tensor:
     if deltas.ndim != 3:
         return deltas.mean(dim=0)
     merged = torch.zeros_like(deltas[0], dtype=torch.float64)
     for delta in deltas:
-        truncate(delta, energy, cache).add_to(merged, 1 / len(deltas))
+        truncate(delta, energy).add_to(merged, 1 / len(deltas))
     return merged
 
 
@@ -46,7 +46,6 @@ OPERATOR = Operator(
     coefficients=SPECTRAL,
     cost="spectral",
     per_tensor=True,
-    cached=True,
     non_matrices="averaged over tasks",
     unlawful={"identity": "truncates the spectrum of a single task too"},
     version=2,

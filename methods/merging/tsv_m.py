@@ -15,20 +15,20 @@ embeddings included; all other parameters are averaged. Null directions of rank-
 import torch
 from torch import Tensor
 
-from methods.linalg import SvdCache, polar, svd
+from methods.linalg import polar, svd
 from methods.operator import SPECTRAL, Operator
 from methods.vectors import per_tensor
 
 
 @per_tensor
-def merge(deltas: Tensor, *, rank: float, cache: SvdCache | None) -> Tensor:
+def merge(deltas: Tensor, *, rank: float) -> Tensor:
     if deltas.ndim != 3:
         return deltas.mean(dim=0)
     tasks, *shape = deltas.shape
     k = max(1, int(rank * min(shape) / tasks))
-    parts = [svd(delta, k, cache) for delta in deltas]
-    u = polar(torch.cat([part.u for part in parts], dim=1), cache)
-    vt = polar(torch.cat([part.v.T for part in parts]), cache)
+    parts = [svd(delta, k) for delta in deltas]
+    u = polar(torch.cat([part.u for part in parts], dim=1))
+    vt = polar(torch.cat([part.v.T for part in parts]))
     return (u * torch.cat([part.s for part in parts])).to(deltas.dtype) @ vt.to(deltas.dtype)
 
 
@@ -42,7 +42,6 @@ OPERATOR = Operator(
     coefficients=SPECTRAL,
     cost="spectral",
     per_tensor=True,
-    cached=True,
     non_matrices="averaged over tasks (official code)",
     version=2,
 )

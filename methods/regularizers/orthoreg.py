@@ -28,24 +28,73 @@ which for a flat spectrum of n eigenvalues rho is rho sqrt((n + 1) / k) of ||D||
 at rho = 0.01, k = n / 4), useless near orthonormality. The value is unbiased too, by the moments of a Wishart matrix.
 """
 
-import torch
-from torch import Tensor
+from collections.abc import Callable, Mapping
+from typing import Any
 
-from methods.factors import Factors
-from methods.regularizers.record import STRIPED, Regularizer, Settings, gram, weight
+import torch
+from torch import Generator, Tensor
+
+from methods.factors import Factors, Update
+from methods.regularizers.record import Regularizer
+
+FAMILY = {"form": ("frobenius",), "penalised": ("matrices",)}
+"""Options of all three penalties.
+
+`form`: `squared` is the paper's sum of squares, `frobenius` its released code (not squared).
+`penalised`: `matrices` is every trainable 2-D parameter, as released; `layers` leaves out `NOT_LAYERS`.
+"""
+
+# A table of positions maps nothing, and the final projection is no layer of a block: matrices that are no layers.
+NOT_LAYERS = ("positional_embedding", "proj")
+
+# Below this many columns a Gram matrix is one product: its strips would be too thin to pay.
+STRIPED = 128
 
 SMALL = 0.2
 """Largest rho for bfloat16: a thousandth of the gradient."""
 
 
-def dense(update: Tensor, grad: Tensor, strength: float, settings: Settings) -> Tensor:
+def penalises(name: str, *, penalised: str, **_: Any) -> bool:
+    return penalised == "matrices" or name not in NOT_LAYERS
+
+
+def formula(part: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
+    """The penalty of one matrix as a formula; `part` is what of G - I is penalised."""
+
+    def value(update: Tensor, *, form: str, **_: Any) -> Tensor:
+        rows, columns = update.shape
+        product = update @ update.T if form == "frobenius" and rows < columns else update.T @ update
+        total = part(product - torch.eye(len(product)).to(product)).square().sum()
+        return total if form == "squared" or total == 0 else total.sqrt()  # the root of zero has a kink
+
+    return value
+
+
+def draws(updates: Mapping[str, Update], generator: Generator | None, *, form: str, sketch: int, **_: Any) -> Any:
+    """One set of probes for all matrices: each takes as many entries of a probe as it has rows."""
+    if sketch == 0:
+        return {}
+    if form != "squared":
+        raise ValueError(f"orthoreg: sketch {sketch} with form {form!r}; orthoreg takes 2 or more, when squared")
+    matrices = [u for u in updates.values() if isinstance(u, Tensor)]
+    if not matrices:
+        return {}  # low-rank updates are exact and cheaper still
+    probes = torch.randn(int(sketch), max(max(u.shape) for u in matrices), generator=generator)
+    return {"probes": probes.to(matrices[0])}
+
+
+def dense(
+    update: Tensor, grad: Tensor, strength: float, *, form: str, penalty_precision: str, probes: Any = None, **_: Any
+) -> Tensor:
+    """`probes` is `[sketch, rows]` standard normal, or None."""
     rows, columns = update.shape
-    extra = max(0, columns - rows) if settings.form == "squared" else 0
-    if settings.probes is not None and len(settings.probes) < min(rows, columns):
-        return _sketched(update, grad, strength, settings.probes) + extra
+    extra = max(0, columns - rows) if form == "squared" else 0
+    if probes is not None and len(probes) < min(rows, columns):
+        return _sketched(update, grad, strength, probes) + extra
     # Small matrices gain nothing from bfloat16: the casts cost as much as the product.
-    rough = _rough(update, grad, strength, settings.form) if settings.mixed and min(rows, columns) > STRIPED else None
-    return (rough if rough is not None else _exact(update, grad, strength, settings.form)) + extra
+    mixed = penalty_precision == "mixed" and min(rows, columns) > STRIPED
+    rough = _rough(update, grad, strength, form) if mixed else None
+    return (rough if rough is not None else _exact(update, grad, strength, form)) + extra
 
 
 def _exact(update: Tensor, grad: Tensor, strength: float, form: str) -> Tensor:
@@ -92,8 +141,8 @@ def _sketched(update: Tensor, grad: Tensor, strength: float, probes: Tensor) -> 
     return (square - 2 * trace + tall.shape[1]).to(update.dtype)
 
 
-def factored(update: Factors, grad: Factors, strength: float, settings: Settings) -> Tensor:
-    (b, a, scale), form = update, settings.form
+def factored(update: Factors, grad: Factors, strength: float, *, form: str, **_: Any) -> Tensor:
+    b, a, scale = update
     columns, smaller = a.shape[1], min(b.shape[0], a.shape[1])
     p, q = grams(b, a, scale)
     m = p @ q
@@ -110,13 +159,40 @@ def grams(b: Tensor, a: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     return scale * (b.T @ b).double(), scale * (a @ a.T).double()
 
 
+def gram(x: Tensor) -> Tensor:
+    """`x^T x`, `[columns, columns]`; on a CPU in four strips that skip what symmetry gives: 5/8 of the products."""
+    columns = x.shape[1]
+    if columns < STRIPED or x.device.type != "cpu":
+        return x.T @ x
+    out, strip = x.new_empty(columns, columns), -(-columns // 4)
+    for start in range(0, columns, strip):
+        stop = min(start + strip, columns)
+        torch.mm(x[:, start:stop].T, x[:, :stop], out=out[start:stop, :stop])
+        out[:start, start:stop] = out[start:stop, :start].T
+    return out
+
+
+def weight(total: Tensor, strength: float, form: str) -> tuple[Tensor, Tensor]:
+    """The penalty's value and the factor of its gradient, from the sum of squares `total`.
+
+    Squared: `total` itself, factor `strength`. Frobenius: `sqrt(total)`, factor `strength / (2 sqrt(total))`, and zero
+    at `total = 0`, where the norm has a kink and zero is a subgradient.
+    """
+    if form == "squared":
+        return total, torch.full_like(total, strength)
+    value = total.clamp(min=0).sqrt()
+    return value, torch.where(value > 0, strength / (2 * value), torch.zeros_like(value))
+
+
 REGULARIZER = Regularizer(
     "orthoreg",
     "Orthonormal updates",
     "arXiv:2604.17078",
     dense,
     factored,
-    part=lambda excess: excess,
-    sketches=True,
+    formula(lambda excess: excess),
+    grid={**FAMILY, "penalty_precision": ("float32",), "sketch": (0,)},
+    penalises=penalises,
+    draws=draws,
     formula="frobenius: sum over matrices of |G - I|_F, G the smaller Gram matrix of D; squared: |D^T D - I|_F^2",
 )

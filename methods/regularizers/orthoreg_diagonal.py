@@ -8,10 +8,13 @@ the smaller side (rows where the matrix is wide), as the released code does. So 
 `orthoreg_diagonal` and `orthoreg_offdiagonal` add up to that of `orthoreg`. One pass over the matrix, no product.
 """
 
+from typing import Any
+
 from torch import Tensor
 
 from methods.factors import Factors
-from methods.regularizers.record import Regularizer, Settings, weight
+from methods.regularizers.orthoreg import FAMILY, formula, penalises, weight
+from methods.regularizers.record import Regularizer
 
 
 def by_rows(rows: int, columns: int, form: str) -> bool:
@@ -19,8 +22,7 @@ def by_rows(rows: int, columns: int, form: str) -> bool:
     return form == "frobenius" and rows < columns
 
 
-def dense(update: Tensor, grad: Tensor, strength: float, settings: Settings) -> Tensor:
-    form = settings.form
+def dense(update: Tensor, grad: Tensor, strength: float, *, form: str, **others: Any) -> Tensor:
     along = 1 if by_rows(update.shape[0], update.shape[1], form) else 0
     excess = update.square().sum(dim=along, keepdim=True) - 1
     value, factor = weight(excess.square().sum(), strength, form)
@@ -28,12 +30,12 @@ def dense(update: Tensor, grad: Tensor, strength: float, settings: Settings) -> 
     return value
 
 
-def factored(update: Factors, grad: Factors, strength: float, settings: Settings) -> Tensor:
+def factored(update: Factors, grad: Factors, strength: float, *, form: str, **others: Any) -> Tensor:
     """Column j of D = s B A has the squared norm `s^2 a_j^T (B^T B) a_j`."""
-    (b, a, scale), (grad_b, grad_a, _) = by_columns(update, grad, settings.form)
+    (b, a, scale), (grad_b, grad_a, _) = by_columns(update, grad, form)
     left = scale * scale * (b.T @ b) @ a
     excess = (a * left).sum(dim=0) - 1
-    value, factor = weight(excess.square().sum(), strength, settings.form)
+    value, factor = weight(excess.square().sum(), strength, form)
     push = 4 * factor * excess
     grad_b.addmm_(b, (scale * scale) * ((a * push) @ a.T))
     grad_a.addcmul_(left, push)
@@ -53,6 +55,8 @@ REGULARIZER = Regularizer(
     "arXiv:2604.17078",
     dense,
     factored,
-    part=lambda excess: excess.diagonal().diag(),
+    formula(lambda excess: excess.diagonal().diag()),
+    grid=FAMILY,
+    penalises=penalises,
     formula="squared: sum over matrices of sum_j (|d_j|^2 - 1)^2, d_j columns of D; frobenius: its root, smaller side",
 )

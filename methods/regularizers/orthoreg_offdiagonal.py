@@ -9,17 +9,19 @@ Columns outnumber the rank there, so the difference is never small against its p
 can be split off, so bfloat16 would cost 0.3 % of the gradient everywhere.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from methods.factors import Factors
-from methods.regularizers.orthoreg import grams
+from methods.regularizers.orthoreg import FAMILY, formula, gram, grams, penalises, weight
 from methods.regularizers.orthoreg_diagonal import by_columns, by_rows
-from methods.regularizers.record import Regularizer, Settings, gram, weight
+from methods.regularizers.record import Regularizer
 
 
-def dense(update: Tensor, grad: Tensor, strength: float, settings: Settings) -> Tensor:
-    (rows, columns), form = update.shape, settings.form
+def dense(update: Tensor, grad: Tensor, strength: float, *, form: str, **others: Any) -> Tensor:
+    rows, columns = update.shape
     wide = rows < columns
     tall, tall_grad = (update.T, grad.T) if wide else (update, grad)
     product = gram(tall)
@@ -35,14 +37,14 @@ def dense(update: Tensor, grad: Tensor, strength: float, settings: Settings) -> 
     return value
 
 
-def factored(update: Factors, grad: Factors, strength: float, settings: Settings) -> Tensor:
-    (b, a, scale), (grad_b, grad_a, _) = by_columns(update, grad, settings.form)
+def factored(update: Factors, grad: Factors, strength: float, *, form: str, **others: Any) -> Tensor:
+    (b, a, scale), (grad_b, grad_a, _) = by_columns(update, grad, form)
     p, q = grams(b, a, scale)
     m = p @ q
     left = scale * p.to(a.dtype) @ a
     norms = (a * left).sum(dim=0)
     total = (m * m.T).sum() - norms.double().square().sum()
-    value, factor = weight(total, strength, settings.form)
+    value, factor = weight(total, strength, form)
     push = norms * (4 * factor).to(a.dtype)
     factor = 4 * scale * factor
     grad_b.addmm_(b, (factor * (q @ m)).to(b.dtype) - scale * scale * ((a * push) @ a.T))
@@ -56,6 +58,8 @@ REGULARIZER = Regularizer(
     "arXiv:2604.17078",
     dense,
     factored,
-    part=lambda excess: excess - excess.diagonal().diag(),
+    formula(lambda excess: excess - excess.diagonal().diag()),
+    grid=FAMILY,
+    penalises=penalises,
     formula="squared: sum over matrices of sum_{i != j} (d_i . d_j)^2; frobenius: its root, smaller side",
 )

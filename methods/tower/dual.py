@@ -59,8 +59,9 @@ def _first(x: Dual) -> Dual:
 
 
 def plus(*terms: Tensor | None) -> Tensor | None:
-    known = [term for term in terms if term is not None]
-    return sum(known[1:], start=known[0]) if known else None
+    """The sum of derivatives, where None stands for zero."""
+    present = [term for term in terms if term is not None]
+    return sum(present[1:], start=present[0]) if present else None
 
 
 class Walk:
@@ -70,6 +71,7 @@ class Walk:
         self.layout, self.params, self.tangent = layout, params, tangent
 
     def features(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Normalised pixels `[batch, 3, side, side]` -> features `[batch, embed]` and their derivative."""
         layout, params, tangent = self.layout, self.params, self.tangent
         x = self.embed(pixels)
         if layout.norm_before:
@@ -85,6 +87,7 @@ class Walk:
             return out, torch.zeros_like(out) if moved is None else moved
 
     def embed(self, pixels: Tensor) -> Dual:
+        """Tokens `[batch, 1 + patches, width]`: the class token, then the patches, positions added."""
         cut = vit.patches(self.layout, pixels)
         token, dtoken = self.params["class_embedding"], self.tangent.get("class_embedding")
         rows, moved = self.linear((cut, None), "conv1.weight", "")
@@ -100,6 +103,7 @@ class Walk:
             return x, plus(dx, None if dposition is None else dposition.expand_as(x))
 
     def block(self, x: Dual, at: str, *, first_only: bool) -> Dual:
+        """One residual block on `[batch, tokens, width]`; `first_only` gives the first token, `[batch, 1, width]`."""
         y = self.norm(x, at + "ln_1")
         mixed = self.first_attention(y, at + "attn.") if first_only else self.attention(y, at + "attn.")
         x = self.add(_first(x) if first_only else x, self.scale(mixed, at + "ls_1.gamma"))
@@ -140,6 +144,7 @@ class Walk:
         return self.linear((mixed.transpose(1, 2).flatten(2), dmixed), at + "out_proj.weight", at + "out_proj.bias")
 
     def linear(self, x: Dual, weight: str, bias: str) -> Dual:
+        """`[..., in]` -> `[..., out]` by the parameters of these names; an empty `bias` is none."""
         w, dw = self.params[weight].flatten(1), self.tangent.get(weight)
         b = self.params[bias] if bias else None
         return _linear(x, w, b, None if dw is None else dw.flatten(1), self.tangent.get(bias))
@@ -149,6 +154,7 @@ class Walk:
         return self.activate(self.linear(x, weight, bias))
 
     def norm(self, x: Dual, name: str) -> Dual:
+        """The layer norm `name` over the last axis of `[..., width]`."""
         value, dvalue = x
         w, b = self.params[f"{name}.weight"], self.params[f"{name}.bias"]
         dw, db = self.tangent.get(f"{name}.weight"), self.tangent.get(f"{name}.bias")
@@ -170,6 +176,7 @@ class Walk:
             return out, moved
 
     def activate(self, x: Dual) -> Dual:
+        """The layout's activation, entry by entry."""
         value, dvalue = x
         out = vit.activate(self.layout, value)
         with torch.no_grad():
@@ -181,6 +188,7 @@ class Walk:
             return out, torch.ops.aten.gelu_backward(dvalue, value, approximate=tanh)
 
     def scale(self, x: Dual, name: str) -> Dual:
+        """`[..., width]` times the layer scale `name`, in towers that have it."""
         if not self.layout.layer_scale:
             return x
         (value, dvalue), gamma, dgamma = x, self.params[name], self.tangent.get(name)
@@ -190,11 +198,13 @@ class Walk:
             return out, plus(along, None if dgamma is None else value * dgamma)
 
     def add(self, x: Dual, y: Dual) -> Dual:
+        """The sum of two values of one shape."""
         out = x[0] + y[0]
         with torch.no_grad():
             return out, plus(x[1], y[1])
 
     def pool(self, x: Dual) -> Dual:
+        """`[batch, tokens, width]` -> `[batch, width]`: the class token or the mean of the patches, normed."""
         layout, (value, dvalue) = self.layout, x
         if layout.pool == "tok":
             return self.norm((value[:, 0], None if dvalue is None else dvalue[:, 0]), "ln_post")

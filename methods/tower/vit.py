@@ -56,6 +56,7 @@ def patches(layout: Layout, pixels: Tensor) -> Tensor:
 
 
 def norm(layout: Layout, x: Tensor, params: Mapping[str, Tensor], name: str) -> Tensor:
+    """The layer norm `name` over the last axis of `[..., width]`."""
     return F.layer_norm(x, (x.shape[-1],), params[f"{name}.weight"], params[f"{name}.bias"], layout.eps)
 
 
@@ -86,6 +87,7 @@ def split_heads(layout: Layout, x: Tensor) -> tuple[Tensor, ...]:
 
 
 def activate(layout: Layout, x: Tensor) -> Tensor:
+    """The layout's activation (GELU, its tanh form, or OpenAI's x sigmoid(1.702 x)), entry by entry."""
     if layout.activation == "quick_gelu":
         return F.silu(x * QUICK) / QUICK
     return F.gelu(x, approximate="tanh" if layout.activation == "gelu_tanh" else "none")

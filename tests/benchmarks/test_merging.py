@@ -43,11 +43,3 @@ def test_the_floor_of_decompositions_counts_gram_and_eigenvectors() -> None:
     assert merging.spectral_floor(layout, (3, 0), 2.0) == pytest.approx(2 * 3 * one / 2)
     small = 4**3 + 14 / 3 * 4**3
     assert merging.spectral_floor(layout, (0, 2), 1.0) == pytest.approx(2 * 2 * small)
-
-
-def test_shared_decompositions_change_rounding_only() -> None:
-    block = merging.vectors(merging.shapes(1, 32, outside=False))
-    cache = merging.SvdCache()
-    for name in merging.SHARING:
-        alone, shared = MERGING[name].merge(block), MERGING[name].merge(block, cache=cache)
-        assert merging.difference(alone, shared) < 1e-6, name

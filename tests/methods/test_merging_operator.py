@@ -7,7 +7,7 @@ from torch.testing import assert_close
 
 from methods.merging import MERGING
 from methods.operator import Operator, steps
-from methods.vectors import chunks, generator, norm, pack, per_tensor, upcast
+from methods.vectors import chunks, generator, norm, per_tensor, upcast
 
 A = {"w": torch.ones(2, 3), "b": torch.ones(2)}
 
@@ -65,12 +65,6 @@ def test_half_precision_is_computed_in_float32_and_cast_back():
 
 def test_steps_print_as_asked_for():
     assert steps(0.3, 0.1) == (0.0, 0.1, 0.2, 0.3)
-
-
-def test_pack_and_unpack_are_inverse():
-    flat, unpack = pack([A, {name: 2 * x for name, x in A.items()}])
-    assert flat.shape == (2, 8)
-    assert_close(unpack(flat[1]), {"w": torch.full((2, 3), 2.0), "b": torch.full((2,), 2.0)})
 
 
 def test_per_tensor_stacks_tasks_first():

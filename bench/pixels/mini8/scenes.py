@@ -40,7 +40,7 @@ def _peak(pen: ImageDraw.ImageDraw, x: float, top: float, half: float, foot: flo
     pen.polygon([(x - half, foot), (x, top), (x + half, foot)], fill=fill)
 
 
-def _beach(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
+def _beach(rng: Random, pen: ImageDraw.ImageDraw) -> None:
     horizon = rng.uniform(20, 30)
     _ground(rng, pen, horizon, tint(rng, (0.48, 0.6), (0.5, 0.9), (0.45, 0.8)), 0)
     shore = horizon + rng.uniform(8, 16)
@@ -50,13 +50,13 @@ def _beach(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
     pen.line(edge, fill=(245, 245, 245), width=2)
 
 
-def _desert(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
+def _desert(rng: Random, pen: ImageDraw.ImageDraw) -> None:
     sand = tint(rng, (0.06, 0.13), (0.45, 0.75), (0.65, 0.95))
     for i in range(3):
         _ground(rng, pen, 28 + 11 * i + rng.uniform(-4, 4), shade(sand, 0.8 + 0.12 * i), 4)
 
 
-def _mountain(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
+def _mountain(rng: Random, pen: ImageDraw.ImageDraw) -> None:
     rock = tint(rng, (0.55, 0.7), (0.05, 0.3), (0.3, 0.6))
     for _ in range(rng.randrange(2, 4)):
         x, top, half = rng.uniform(8, 56), rng.uniform(8, 24), rng.uniform(20, 34)
@@ -66,7 +66,7 @@ def _mountain(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
     _ground(rng, pen, rng.uniform(48, 56), tint(rng, (0.2, 0.4), (0.2, 0.5), (0.25, 0.5)))
 
 
-def _forest(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
+def _forest(rng: Random, pen: ImageDraw.ImageDraw) -> None:
     leaf = tint(rng, (0.25, 0.4), (0.4, 0.8), (0.2, 0.45))
     _ground(rng, pen, rng.uniform(40, 50), shade(leaf, 0.7))
     for _ in range(rng.randrange(7, 12)):
@@ -76,7 +76,7 @@ def _forest(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
         _peak(pen, x, base - height, height / 4.5, base - 6, green)
 
 
-def _sea(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
+def _sea(rng: Random, pen: ImageDraw.ImageDraw) -> None:
     horizon = rng.uniform(20, 34)
     water = tint(rng, (0.5, 0.64), (0.5, 0.9), (0.4, 0.75))
     _ground(rng, pen, horizon, water, 0)
@@ -85,7 +85,7 @@ def _sea(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
         pen.line([(x - w, y), (x + w, y)], fill=shade(water, rng.choice((0.75, 1.3))), width=2)
 
 
-def _meadow(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
+def _meadow(rng: Random, pen: ImageDraw.ImageDraw) -> None:
     grass = tint(rng, (0.2, 0.34), (0.45, 0.8), (0.45, 0.75))
     _ground(rng, pen, rng.uniform(24, 34), grass, 2)
     _ground(rng, pen, rng.uniform(42, 50), shade(grass, 0.85), 2)
@@ -94,7 +94,7 @@ def _meadow(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
         disc(pen, x, y, radius, tint(rng, (0.9, 1.18), (0.5, 1), (0.85, 1)))
 
 
-def _skyline(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
+def _skyline(rng: Random, pen: ImageDraw.ImageDraw) -> None:
     stone = tint(rng, (0.55, 0.75), (0, 0.3), (0.2, 0.5))
     x = -4.0
     while x < 66:
@@ -108,7 +108,7 @@ def _skyline(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
         x += width
 
 
-def _road(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
+def _road(rng: Random, pen: ImageDraw.ImageDraw) -> None:
     horizon, x = rng.uniform(22, 32), rng.uniform(24, 40)
     _ground(rng, pen, horizon, tint(rng, (0.1, 0.32), (0.25, 0.6), (0.4, 0.7)), 1)
     half, tar = rng.uniform(22, 34), tint(rng, (0, 1), (0, 0.08), (0.25, 0.45))
@@ -119,7 +119,7 @@ def _road(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
         pen.line(points, fill=(245, 245, 235), width=1 + i)
 
 
-def _village(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
+def _village(rng: Random, pen: ImageDraw.ImageDraw) -> None:
     _ground(rng, pen, rng.uniform(34, 42), tint(rng, (0.2, 0.34), (0.3, 0.6), (0.4, 0.65)), 2)
     for i in range(rng.randrange(2, 5)):
         x, base, w, h = rng.uniform(2, 46), 44 + 4 * i, rng.uniform(14, 22), rng.uniform(10, 16)
@@ -131,7 +131,7 @@ def _village(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
         pen.rectangle((x + 2, base - h + 3, x + 5, base - h + 6), fill=(90, 120, 160))
 
 
-def _snowfield(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
+def _snowfield(rng: Random, pen: ImageDraw.ImageDraw) -> None:
     snow = tint(rng, (0.55, 0.65), (0, 0.1), (0.88, 1))
     _ground(rng, pen, rng.uniform(24, 34), shade(snow, 0.92), 3)
     _ground(rng, pen, rng.uniform(40, 48), snow, 3)
@@ -140,7 +140,7 @@ def _snowfield(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
         _peak(pen, x, base - height, height / 4, base, (60, 85, 75))
 
 
-def _waterfall(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
+def _waterfall(rng: Random, pen: ImageDraw.ImageDraw) -> None:
     rock = tint(rng, (0.05, 0.35), (0.1, 0.4), (0.25, 0.45))
     top = rng.uniform(8, 18)
     _ground(rng, pen, top, rock, 2)
@@ -152,7 +152,7 @@ def _waterfall(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
     _ground(rng, pen, rng.uniform(48, 54), tint(rng, (0.48, 0.58), (0.35, 0.7), (0.4, 0.7)), 1)
 
 
-def _bridge(rng: Random, style: Style, pen: ImageDraw.ImageDraw) -> None:
+def _bridge(rng: Random, pen: ImageDraw.ImageDraw) -> None:
     water = tint(rng, (0.5, 0.62), (0.4, 0.8), (0.3, 0.6))
     _ground(rng, pen, rng.uniform(40, 46), water, 0)
     steel, deck = tint(rng, (0, 1), (0.1, 0.6), (0.25, 0.6)), rng.uniform(32, 40)
@@ -176,7 +176,7 @@ KINDS = (
 def draw(rng: Random, label: int, style: Style) -> Image.Image:
     """A landscape under a sky; arguments as `canvas.Draw` has them."""
     image = _sky(rng, style)
-    KINDS[label](rng, style, ImageDraw.Draw(image))
+    KINDS[label](rng, ImageDraw.Draw(image))
     if style != "broad":  # held askew and closer
         image = affine(rng, image, 0.1, 0.1, (1.15, 1.4))
     elif rng.random() < 0.5:

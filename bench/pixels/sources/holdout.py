@@ -10,6 +10,11 @@ LIMIT = 5_000
 SEED = 0
 
 
+def validation_size(total: int) -> int:
+    """How many of `total` training rows are held out."""
+    return min(int(total * FRACTION), LIMIT)
+
+
 def validation_rows(total: int) -> list[int]:
     """Indices of the held-out rows among `total` training rows, in the reference's order."""
     return _parts(total)[1]
@@ -24,5 +29,5 @@ def _parts(total: int) -> tuple[list[int], list[int]]:
     import torch
 
     order = torch.randperm(total, generator=torch.Generator().manual_seed(SEED)).tolist()
-    stay = total - min(int(total * FRACTION), LIMIT)
+    stay = total - validation_size(total)
     return order[:stay], order[stay:]

@@ -25,12 +25,6 @@ from bench.errors import BenchError
         ("precision", "float16", "'float32' or 'bfloat16'"),
         ("augment", "flip", "'none' or 'crop'"),
         ("strength", -1.0, "a number, at least 0"),
-        ("form", "cubed", "'frobenius' or 'squared'"),
-        ("penalised", "all", "'matrices' or 'layers'"),
-        ("penalty_precision", "bfloat16", "'float32' or 'mixed'"),
-        ("sketch", 1, "0, or a whole number from 2 on"),
-        ("rank", 0, "a whole number, at least 1"),
-        ("alpha", 0.0, "a number above 0"),
     ],
 )
 def test_out_of_range_names_field_value_and_remedy(field, value, wanted):
@@ -41,13 +35,3 @@ def test_out_of_range_names_field_value_and_remedy(field, value, wanted):
 
 def test_no_clipping_is_allowed():
     assert Recipe(steps=1, batch_size=1, lr=1.0, clip=math.inf).clip == math.inf
-
-
-def test_canonical_forgets_what_a_method_does_not_read():
-    recipe = Recipe(steps=10, batch_size=4, lr=1e-3, strength=2.0, form="squared", rank=4, alpha=2.0)
-    plain = Recipe(steps=10, batch_size=4, lr=1e-3)
-    assert recipe.canonical("nonlinear") == plain
-    assert recipe.canonical("lora", "orthoreg") == recipe
-    assert recipe.canonical("lora") == Recipe(steps=10, batch_size=4, lr=1e-3, rank=4, alpha=2.0)
-    assert recipe.canonical("att", "orthoreg") == Recipe(steps=10, batch_size=4, lr=1e-3, strength=2.0, form="squared")
-    assert recipe.canonical("my_own_method", "my_own") == recipe

@@ -119,7 +119,7 @@ def test_task_vectors_are_what_the_architecture_says(name: str, parameters: int 
         parameters = sum(p.numel() for p in pretrained.values())
         trained = [n for n in pretrained if n.endswith(("in_proj_weight", "out_proj.weight"))]
         assert bytes_["att"] == 4 * sum(pretrained[n].numel() for n in trained)
-        rank = next(cell.recipe.rank for cell in experts if cell.method == "lora")
+        rank = KNOWN.options["lora"]["rank"][0]
         assert bytes_["lora"] - bytes_["att"] == 4 * rank * sum(sum(pretrained[n].shape) for n in trained)
     assert bytes_["nonlinear"] == bytes_["tta"] == 4 * parameters
     assert costs.vectors(experts, {}) == sum(costs.vector(cell) for cell in experts)
@@ -178,15 +178,16 @@ def test_a_price_is_measured_as_the_run_will_have_it(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(
         calibrate.finetune,
         "train",
-        lambda tower, *rest, **more: seen.append((tower, rest[4])) or train(tower, *rest, **more),
+        lambda tower, *rest, **more: seen.append((tower, rest[3].recipe)) or train(tower, *rest, **more),
     )
     given = {
         "recipe": (("precision", "bfloat16"), ("form", "squared"), ("steps", 9)),
         "runtime": {"checkpointing": True},
     }
-    calibrate.measure("mini", KNOWN, methods=("att",), batch=2, steps=1, **given)
+    calibrate.measure("mini", KNOWN, methods=("att+orthoreg",), batch=2, steps=1, **given)
     assert all(tower.checkpointing for tower, _ in seen)
-    assert {(r.precision, r.form, r.batch_size, r.strength) for _, r in seen} == {("bfloat16", "squared", 2, 1.0)}
+    assert {(r.precision, r.batch_size, r.strength) for _, r in seen} == {("bfloat16", 2, 1.0)}
+    assert [r.options for _, r in seen] == [()] * 3 + [(("form", "squared"),)] * 3  # `att` has no form
     assert {r.steps for _, r in seen} == {1, 2}
 
 

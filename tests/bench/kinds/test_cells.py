@@ -2,13 +2,14 @@ from dataclasses import fields, replace
 
 import pytest
 
-from bench.cards.recipes import Recipe
+from bench.cards.recipes import DEFAULTS, Recipe
 from bench.errors import BenchError
 from bench.kinds import KINDS, from_identity
 from bench.kinds.addition import Addition
 from bench.kinds.base import Cell
-from bench.kinds.expert import RECIPE_DEFAULTS, Finetune
+from bench.kinds.expert import Finetune
 from bench.kinds.zero_shot import ZeroShot
+from bench.registry.catalogue import load
 from bench.work.coefficients import COARSE, WHOLE
 
 EXPERT = Finetune(
@@ -57,10 +58,15 @@ def test_recipe_defaults_are_pinned() -> None:
     """Keys leave out what is at its default: a changed default must raise KEY_VERSION."""
     pinned = {
         "weight_decay": 0.1, "warmup_steps": 0, "clip": 1.0, "betas": [0.9, 0.999], "label_smoothing": 0.0,
-        "precision": "float32", "augment": "none", "strength": 0.0, "form": "frobenius", "penalised": "matrices",
-        "penalty_precision": "float32", "sketch": 0, "rank": 8, "alpha": 8.0,
+        "precision": "float32", "augment": "none", "strength": 0.0,
     }  # fmt: skip
-    assert pinned == RECIPE_DEFAULTS
+    assert pinned == DEFAULTS
+    options = {"form": "frobenius", "penalised": "matrices"}
+    assert {name: {o: values[0] for o, values in grid.items()} for name, grid in load().options.items()} == {
+        "nonlinear": {}, "tta": {}, "att": {}, "lora": {"rank": 8, "alpha": 8.0},
+        "orthoreg": {**options, "penalty_precision": "float32", "sketch": 0},
+        "orthoreg_diagonal": options, "orthoreg_offdiagonal": options,
+    }  # fmt: skip
 
 
 def test_an_option_at_its_default_is_not_in_the_key() -> None:

@@ -55,6 +55,8 @@ def test_training_sees_the_crops() -> None:
     """The loss of the first step is that of the pretrained tower on the crops of the seed."""
     from bench.cards.recipes import Recipe
     from bench.work import backbone, finetune
+    from bench.work.pictures import Pictures, batches
+    from bench.work.training import Training
 
     base = backbone.load("mini", ())
     draw = generator(4, "images")
@@ -62,9 +64,10 @@ def test_training_sees_the_crops() -> None:
     labels = torch.arange(6) % 3
     head = 10 * torch.nn.functional.normalize(torch.randn(3, 128, generator=draw), dim=1)
     recipe = Recipe(steps=1, batch_size=6, lr=1e-6, augment="crop")
-    common = {"method": "nonlinear", "seed": 7, "mean": base.card.mean, "std": base.card.std}
-    found = finetune.train(base.tower, base.pretrained, head, pixels, labels, recipe, **common).metrics["loss"]
-    rows = finetune.batches(6, 1, 6, 7)[0]
+    pictures = Pictures(pixels, labels, base.card.mean, base.card.std)
+    training = Training.of(recipe, "nonlinear")
+    found = finetune.train(base.tower, base.pretrained, head, pictures, training, seed=7).metrics["loss"]
+    rows = batches(6, 1, 6, 7)[0]
     seen = crop(pixels[rows], boxes(6, 32, generator(7, "finetune crop", 0)))
     with torch.no_grad():
         features = base.tower(base.pretrained, base.normalise(seen))

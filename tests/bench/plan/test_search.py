@@ -40,7 +40,7 @@ def test_the_form_of_the_penalty_travels_with_the_strength_that_was_searched_und
     second = search.strengths(suite, chosen, "orthoreg")
     assert {t.value for t in second if t.finetuning == "att+orthoreg"} == {0.1, 1.0, 10.0, 100.0}
     expert = next(c for c in search.plan(suite, second[0], KNOWN) if isinstance(c, Finetune))
-    assert (expert.recipe.form, expert.recipe.strength, expert.recipe.lr) == ("squared", 0.1, 1e-5)
+    assert (expert.recipe.options, expert.recipe.strength, expert.recipe.lr) == ((("form", "squared"),), 0.1, 1e-5)
     outcomes = [
         {**dataclasses.asdict(t), "fixed": dict(t.fixed), "merged": merged}
         for t, merged in zip(second[:4], (0.5, 0.7, 0.7, 0.6), strict=True)
@@ -69,10 +69,10 @@ def test_a_recipe_from_the_command_line_makes_other_experts_and_keeps_the_rest(
     [
         ("frm=1", "did you mean 'form'"),
         ("clip=x", "clip takes a number"),
-        ("form=cubic", "give 'frobenius' or 'squared'"),
+        ("form=cubic", "orthoreg: option form='cubic' is not one of 'frobenius', 'squared'"),
         ("betas=1", "no recipe option named 'betas'"),
         ("lr=-1", "lr is -1.0; give a number above 0"),
-        ("rank=0", "give a whole number, at least 1"),
+        ("rank=0", "lora: option rank=0 is not a whole number of at least 1"),
     ],
 )
 def test_a_wrong_recipe_is_one_line(text: str, said: str, refused: Callable[..., str]) -> None:

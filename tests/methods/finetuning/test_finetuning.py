@@ -26,7 +26,7 @@ def pretrained():
 
 def started(name, params, seed=0):
     method = FINETUNING[name]
-    return method, method.start(params, torch.Generator().manual_seed(seed), **method.options)
+    return method, method.start(params, torch.Generator().manual_seed(seed), **method.defaults)
 
 
 def moved(leaves, seed=1):
@@ -65,8 +65,8 @@ def test_what_trains(name, count, numbers):
 def test_start_is_the_pretrained_model_and_a_zero_vector(name):
     params = pretrained()
     method, leaves = started(name, params)
-    assert_close(method.weights(params, leaves, **method.options), params, rtol=0, atol=0)
-    delta = method.delta(params, leaves, **method.options)
+    assert_close(method.weights(params, leaves, **method.defaults), params, rtol=0, atol=0)
+    delta = method.delta(params, leaves, **method.defaults)
     assert all(not d.any() for d in delta.values())
     assert sorted(delta) == sorted(ATTENTION if name in ("att", "lora") else params)
 
@@ -76,9 +76,9 @@ def test_pretrained_plus_delta_is_what_the_forward_pass_used(name):
     params = pretrained()
     method, leaves = started(name, params)
     leaves = moved(leaves)
-    delta = method.delta(params, leaves, **method.options)
+    delta = method.delta(params, leaves, **method.defaults)
     rebuilt = {n: p + delta[n] if n in delta else p for n, p in params.items()}
-    assert_close(method.weights(params, leaves, **method.options), rebuilt, rtol=1e-12, atol=1e-12)
+    assert_close(method.weights(params, leaves, **method.defaults), rebuilt, rtol=1e-12, atol=1e-12)
     assert not any(d.requires_grad for d in delta.values())
 
 
@@ -122,11 +122,11 @@ def test_gradients_are_finite_differences_through_the_module(name):
     x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
 
     def loss(values):
-        weights = method.weights(params, values, **method.options)
+        weights = method.weights(params, values, **method.defaults)
         net.load_state_dict(weights)
         return net(x).square().sum()
 
-    value = tower(method.weights(params, leaves, **method.options), x).square().sum()
+    value = tower(method.weights(params, leaves, **method.defaults), x).square().sum()
     grads = dict(zip(leaves, torch.autograd.grad(value, list(leaves.values())), strict=True))
     with torch.no_grad():
         for n, leaf in leaves.items():
@@ -139,7 +139,7 @@ def test_gradients_are_grouped_like_updates():
     params = pretrained()
     method, leaves = started("lora", params)
     grads = {n: torch.ones_like(x) for n, x in leaves.items()}
-    grouped, updates = method.gradients(grads, **method.options), method.updates(params, leaves, **method.options)
+    grouped, updates = method.gradients(grads, **method.defaults), method.updates(params, leaves, **method.defaults)
     assert sorted(grouped) == sorted(updates) == sorted(ATTENTION)
     for name, pair in grouped.items():
         assert isinstance(pair, Factors)
@@ -151,7 +151,7 @@ def test_only_low_rank_methods_have_factors():
     params = pretrained()
     for name in ("nonlinear", "tta", "att"):
         method, leaves = started(name, params)
-        assert method.factors(params, moved(leaves), **method.options) is None
+        assert method.factors(params, moved(leaves), **method.defaults) is None
 
 
 def test_tta_is_linear_and_the_others_are_not():

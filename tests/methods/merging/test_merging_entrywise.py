@@ -8,6 +8,7 @@ from torch import tensor
 from torch.testing import assert_close
 
 from methods.merging import MERGING, dare, della, ties
+from methods.merging.della import as_rows
 from methods.vectors import generator
 
 
@@ -68,19 +69,23 @@ def test_dare_ties_drops_first_then_trims():
 # DELLA
 
 
+def rank_share(x):
+    return della.chances(as_rows(x), lambda share: share).view(x.shape)
+
+
 def test_della_ranks_by_magnitude_within_rows():
     x = tensor([[1.0, -2.0, 4.0, -8.0], [8.0, 4.0, 2.0, 1.0]])
     expected = tensor([[0.0, 1.0, 2.0, 3.0], [3.0, 2.0, 1.0, 0.0]]) / 3
-    assert_close(della.rank_share(x), expected)
-    assert_close(della.rank_share(tensor([[2.0, 2.0, 1.0]])), tensor([[0.75, 0.75, 0.0]]))  # ties share the middle
-    assert_close(della.rank_share(tensor(3.0)), tensor(0.5))
-    assert_close(della.rank_share(torch.ones(3, 1)), torch.full((3, 1), 0.5))
+    assert_close(rank_share(x), expected)
+    assert_close(rank_share(tensor([[2.0, 2.0, 1.0]])), tensor([[0.75, 0.75, 0.0]]))  # ties share the middle
+    assert_close(rank_share(tensor(3.0)), tensor(0.5))
+    assert_close(rank_share(torch.ones(3, 1)), torch.full((3, 1), 0.5))
 
 
 def test_della_ranks_are_those_of_a_sort_but_for_close_magnitudes():
     x = torch.randn(8, 768, generator=generator(0))
     exact = x.abs().argsort(dim=1).argsort(dim=1) / 767
-    assert (della.rank_share(x) - exact).abs().max() < 0.02
+    assert (rank_share(x) - exact).abs().max() < 0.02
 
 
 def test_della_is_unbiased():

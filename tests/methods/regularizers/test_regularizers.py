@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from methods import regularizers
 from methods.factors import Factors
 from methods.regularizers import REGULARIZERS
-from methods.regularizers.record import STRIPED
+from methods.regularizers.orthoreg import STRIPED
 
 NAMES = ("orthoreg", "orthoreg_diagonal", "orthoreg_offdiagonal")
 FORMS = ("frobenius", "squared")
@@ -64,12 +64,13 @@ def test_dense_is_the_float64_reference(name, form, shape, scale):
 
 @every
 @forms
-@pytest.mark.parametrize("precision", ["float32", "mixed"])
-def test_gradient_is_added_in_place(name, form, precision):
+@pytest.mark.parametrize("options", [{}, {"penalty_precision": "mixed"}], ids=str)
+def test_gradient_is_added_in_place(name, form, options):
+    options = options if name == "orthoreg" else {}  # the others have no mixed precision
     update, start = {"w": draw(9, 4, scale=0.1).float()}, draw(9, 4, seed=1).float()
     alone, grad = torch.zeros(9, 4), start.clone()
-    REGULARIZERS[name].add_gradient(update, {"w": alone}, 2.0, form=form, precision=precision)
-    REGULARIZERS[name].add_gradient(update, {"w": grad}, 2.0, form=form, precision=precision)
+    REGULARIZERS[name].add_gradient(update, {"w": alone}, 2.0, form=form, **options)
+    REGULARIZERS[name].add_gradient(update, {"w": grad}, 2.0, form=form, **options)
     assert_close(grad, start + alone)
     assert_close(update["w"], draw(9, 4, scale=0.1).float(), rtol=0, atol=0)
 
@@ -166,9 +167,9 @@ def test_only_matrices_are_penalised():
 
 def test_refusals_say_what_to_give():
     regularizer = REGULARIZERS["orthoreg"]
-    with pytest.raises(ValueError, match="form 'cubed' is unknown; give 'frobenius' or 'squared'"):
+    with pytest.raises(ValueError, match="form='cubed' is not one of 'frobenius', 'squared'"):
         regularizer.add_gradient({}, {}, 1.0, form="cubed")
-    with pytest.raises(ValueError, match="penalised 'all' is unknown"):
+    with pytest.raises(ValueError, match="penalised='all' is not one of 'matrices', 'layers'"):
         regularizer.add_gradient({}, {}, 1.0, penalised="all")
     with pytest.raises(ValueError, match="no matrix among the 1 updates"):
         regularizer.add_gradient({"b": torch.ones(3)}, {"b": torch.ones(3)}, 1.0)
@@ -199,7 +200,7 @@ def test_mixed_precision_stays_below_its_stated_error(form, shape, sigma, error)
     (wanted,) = torch.autograd.grad(value, update)
     grad = torch.zeros(shape)
     ours = REGULARIZERS["orthoreg"].add_gradient(
-        {"w": update.detach().float()}, {"w": grad}, 1e3, form=form, precision="mixed"
+        {"w": update.detach().float()}, {"w": grad}, 1e3, form=form, penalty_precision="mixed"
     )
     close(grad, 1e3 * wanted, error)
     assert_close(ours.double(), value.detach(), rtol=1e-3, atol=1e-5)
@@ -238,9 +239,15 @@ def test_sketch_is_exact_where_it_has_no_fewer_probes_than_columns():
     assert_close(sketched, exact, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize(("name", "form"), [("orthoreg", "frobenius"), ("orthoreg_diagonal", "squared")])
-def test_sketch_is_refused_where_it_would_be_biased(name, form):
-    with pytest.raises(ValueError, match="orthoreg takes 2 or more, when squared"):
+@pytest.mark.parametrize(
+    ("name", "form", "says"),
+    [
+        ("orthoreg", "frobenius", "orthoreg takes 2 or more, when squared"),
+        ("orthoreg_diagonal", "squared", "orthoreg_diagonal: no option 'sketch'; its options: form, penalised"),
+    ],
+)
+def test_sketch_is_refused_where_it_would_be_biased(name, form, says):
+    with pytest.raises(ValueError, match=says):
         REGULARIZERS[name].add_gradient({"w": torch.eye(3)}, {"w": torch.eye(3)}, 1.0, form=form, sketch=8)
 
 
