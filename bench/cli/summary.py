@@ -28,13 +28,13 @@ def by_kind(cells: Iterable[Cell], where: str) -> dict[str, dict[str, int]]:
             state.fail(cell.key, "")
         else:
             state.finish(cell.key)
-    found: dict[str, dict[str, int]] = {}
+    kinds: dict[str, dict[str, int]] = {}
     for cell in plan:
-        counts = found.setdefault(cell.kind, dict.fromkeys(("cells", "done", "pending", "failed", "blocked"), 0))
+        counts = kinds.setdefault(cell.kind, dict.fromkeys(("cells", "done", "pending", "failed", "blocked"), 0))
         counts["cells"] += 1
         where_ = "failed" if cell.key in failed else "blocked" if cell.key in state.blocked else "pending"
         counts["done" if cell.key in done else where_] += 1
-    return found
+    return kinds
 
 
 def done_in(where: str) -> set[str]:
@@ -65,15 +65,15 @@ def _opened(where: str) -> Store | None:
 
 def failures(store: Store) -> list[dict[str, Any]]:
     """Every recorded failure that no later success has made void."""
-    found = []
+    lines = []
     for key in sorted(store.failed() - store.done()):
         failure = store.read_failure(key)
         try:
             label = from_identity(failure.get("identity"), key).label
         except BenchError:
             label = "(a cell of another version)"
-        found.append({"key": key, "cell": label, "error": failure.get("error", "")})
-    return found
+        lines.append({"key": key, "cell": label, "error": failure.get("error", "")})
+    return lines
 
 
 def inapplicable(store: Store, keys: Iterable[str]) -> list[dict[str, Any]]:
