@@ -1,5 +1,5 @@
 # Two commands do everything on a machine with Python >= 3.11, make and git: `make demo` and `make test`.
-.PHONY: demo test test-slow test-faults setup lint bench catalogue pretrain leaderboard clean
+.PHONY: demo test test-slow test-faults setup lint bench catalogue pretrain leaderboard tour clean
 BIN := .venv/bin
 RUN := OMP_NUM_THREADS=1 PYTHONHASHSEED=0
 
@@ -30,6 +30,9 @@ bench: setup ## speed and memory against references, ratios in one run
 
 catalogue: setup ## rewrite bench/assets/catalogue.json from the registries
 	@$(BIN)/python -m bench.registry.live
+
+tour: setup ## execute docs/tour.ipynb again; equal outputs are equal bytes
+	@$(RUN) $(BIN)/python docs/run_tour.py
 
 pretrain: setup ## repeat the pre-training of the shipped backbone (about an hour on one core)
 	@$(RUN) $(BIN)/python -m bench.pixels.mini8.pretrain

@@ -53,8 +53,10 @@ def build(rows: pa.Table, cells: pa.Table, suite: str | None = None) -> dict[str
     for line in lines.addition + unable["addition"]:
         by_board[line.backbone, line.board].append(line)
     boards = [
-        {"backbone": backbone, "board": board, "title": _title(board, backbone, lines), "rows": _rank(lines, found)}
-        for (backbone, board), found in sorted(by_board.items(), key=lambda kv: (kv[0][0], _place(kv[0][1]), kv[0][1]))
+        {"backbone": backbone, "board": board, "title": _title(board, backbone, lines), "rows": _rank(lines, members)}
+        for (backbone, board), members in sorted(
+            by_board.items(), key=lambda kv: (kv[0][0], _place(kv[0][1]), kv[0][1])
+        )
     ]
     return {
         "suite": lines.suite,
@@ -76,11 +78,11 @@ def build(rows: pa.Table, cells: pa.Table, suite: str | None = None) -> dict[str
     }
 
 
-def _rank(lines: Lines, found: Sequence[Line], best: int = 1) -> list[Entry]:
+def _rank(lines: Lines, members: Sequence[Line], best: int = 1) -> list[Entry]:
     """Rows of one board: complete ones ranked by accuracy with tie groups, then the incomplete ones by name, then those
     that do not exist because the operator cannot take the experts. `best=-1`: the lowest accuracy comes first.
     """
-    complete = sorted((x for x in found if x.complete), key=lambda x: (-best * (x.accuracy or 0.0), x.name))
+    complete = sorted((x for x in members if x.complete), key=lambda x: (-best * (x.accuracy or 0.0), x.name))
     measured = _measured(lines, complete)
     entries = [_entry(lines, line, estimate) for line, estimate in measured]
     if complete:
@@ -95,7 +97,7 @@ def _rank(lines: Lines, found: Sequence[Line], best: int = 1) -> list[Entry]:
                 entry["difference"] = frames.percent(d.value)
                 entry["difference_low"], entry["difference_high"] = frames.percent(d.low), frames.percent(d.high)
                 entry["p"] = round(adjusted[i], 4)
-    rest = sorted((x for x in found if not x.complete), key=lambda x: (x.reason != "", x.name))
+    rest = sorted((x for x in members if not x.complete), key=lambda x: (x.reason != "", x.name))
     return entries + [_entry(lines, line, None) for line in rest]
 
 
@@ -110,12 +112,12 @@ def _groups(lines: Lines, complete: Sequence[Line], best: int) -> list[int]:
     return stats.tie_groups([best * (line.accuracy or 0.0) for line in complete], p_of)
 
 
-def _measured(lines: Lines, found: Sequence[Line]) -> list[tuple[Line, stats.Estimate | None]]:
+def _measured(lines: Lines, rows: Sequence[Line]) -> list[tuple[Line, stats.Estimate | None]]:
     """Lines with the interval of their accuracy; lines without bits have none."""
-    outcomes = {id(line): o for line in found if (o := line.outcome()) is not None}
-    priors = [lines.seed_prior(line, line.seeds, paired=False) for line in found if id(line) in outcomes]
+    outcomes = {id(line): o for line in rows if (o := line.outcome()) is not None}
+    priors = [lines.seed_prior(line, line.seeds, paired=False) for line in rows if id(line) in outcomes]
     estimates = dict(zip(outcomes, stats.estimates(list(outcomes.values()), priors=priors), strict=True))
-    return [(line, estimates.get(id(line))) for line in found]
+    return [(line, estimates.get(id(line))) for line in rows]
 
 
 def _entry(lines: Lines, line: Line, estimate: stats.Estimate | None) -> Entry:
@@ -187,7 +189,7 @@ def _negation(lines: Lines) -> list[Entry]:
     return entries
 
 
-def _posthoc(lines: Lines, found: Sequence[Line]) -> list[Entry]:
+def _posthoc(lines: Lines, merges: Sequence[Line]) -> list[Entry]:
     """Rows of post-hoc linearisation, each beside the accuracy of the same merge as it is."""
 
     def same(key: str) -> str:
@@ -195,7 +197,7 @@ def _posthoc(lines: Lines, found: Sequence[Line]) -> list[Entry]:
 
     plain = {same(key): line for line in lines.addition for keys in line.keys.values() for key in keys}
     entries = []
-    for line, estimate in _measured(lines, found):
+    for line, estimate in _measured(lines, merges):
         twins = {id(t): t for keys in line.keys.values() for key in keys if (t := plain.get(same(key))) is not None}
         (twin,) = twins.values() if len(twins) == 1 else (None,)
         entries.append(_entry(lines, line, estimate) | {"as_it_is": frames.percent(twin.accuracy) if twin else None})
@@ -203,32 +205,32 @@ def _posthoc(lines: Lines, found: Sequence[Line]) -> list[Entry]:
 
 
 def _notes(lines: Lines, boards: Sequence[dict[str, Any]]) -> list[str]:
-    found = []
+    notes = []
     incomplete = sum(row["rank"] is None and not row["reason"] for board in boards for row in board["rows"])
     if incomplete:
-        found.append(
+        notes.append(
             f"{incomplete} incomplete rows lack results of some tasks; they are shown, neither averaged nor ranked."
         )
     if lines.others:
-        found.append(f"{lines.others} further results merge fewer tasks; they are not rows of this table.")
+        notes.append(f"{lines.others} further results merge fewer tasks; they are not rows of this table.")
     counts = sorted({len(row["seeds"]) for board in boards for row in board["rows"] if not row["reason"]})
     if len(counts) > 1:
-        found.append(
+        notes.append(
             f"Rows have {counts[0]} to {counts[-1]} seeds; differences are taken on the seeds that both rows have."
         )
     if counts and 0 < counts[0] < stats.OUTER_SEEDS:
-        found.append(
+        notes.append(
             f"Where fewer than {stats.OUTER_SEEDS} seeds were run, intervals and p-values speak of these very models: "
             "the variance between seeds is not in them."
         )
     if any(_TAG.search(line.name) for line in lines.addition + lines.experts):
-        found.append(
+        notes.append(
             "Rows whose names end in hex digits have experts of other recipes, as `bench search` leaves them; of "
             f"several recipes of the plain `{COMMON_REFERENCE}` experts none is the common reference."
         )
     if not lines.addition:
-        found.append("No merged models have been measured yet.")
-    return found
+        notes.append("No merged models have been measured yet.")
+    return notes
 
 
 def _sources(lines: Lines) -> list[str]:
@@ -244,15 +246,15 @@ def _where(lines: Lines, line: Line) -> str:
 
 def _machines(provenances: Iterable[Mapping[str, Any]]) -> list[str]:
     commits: dict[str, set[str]] = defaultdict(set)
-    for told in provenances:
-        parts = [str(told[n]) for n in ("host", "machine", "device") if told.get(n)]
-        where = ", ".join(parts + [f"{n} {told[n]}" for n in ("bench", "torch", "python") if told.get(n)])
-        commits[where].add(str(told.get("commit", "")))
-    found = []
+    for noted in provenances:
+        parts = [str(noted[n]) for n in ("host", "machine", "device") if noted.get(n)]
+        where = ", ".join(parts + [f"{n} {noted[n]}" for n in ("bench", "torch", "python") if noted.get(n)])
+        commits[where].add(str(noted.get("commit", "")))
+    machines = []
     for where in sorted(set(commits) - {""}):
         named = sorted(commits[where] - {""})
-        found.append(f"{where}, commit{'s' * (len(named) > 1)} {' '.join(named)}" if named else where)
-    return found
+        machines.append(f"{where}, commit{'s' * (len(named) > 1)} {' '.join(named)}" if named else where)
+    return machines
 
 
 def _title(board: str, backbone: str, lines: Lines) -> str:

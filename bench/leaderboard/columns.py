@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from bench.ground import names
+
 DASH = "–"
 Entry = Mapping[str, Any]
 
@@ -45,6 +47,11 @@ class Column:
     def plain(self, row: Entry) -> Any:
         """The value of one cell; None where there is none."""
         return self.value(row) if self.value else row[self.key]
+
+
+def variant(row: Entry) -> str:
+    """What follows the fine-tuning method in a row's name: the operator and what tells its variants apart."""
+    return str(names.row(row["name"]).merging)
 
 
 def number(value: float | None, digits: int = 2) -> str:

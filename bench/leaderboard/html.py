@@ -86,20 +86,22 @@ def _board(number: int, board: Mapping[str, Any]) -> dict[str, Any]:
     return {**board, "rows": marked, "id": f"board-{number}", "scale": _scale(rows), "seen": seen}
 
 
-def _tabs(found: Mapping[str, Any], boards: Sequence[Mapping[str, Any]], rows: Sequence[Entry]) -> list[dict[str, str]]:
+def _tabs(
+    content: Mapping[str, Any], boards: Sequence[Mapping[str, Any]], rows: Sequence[Entry]
+) -> list[dict[str, str]]:
     tabs = [{"id": board["id"], "title": board["title"]} for board in boards]
     tabs.append({"id": "references", "title": "references"})
-    for place, effect in enumerate(found["effects"], 1):
+    for place, effect in enumerate(content["effects"], 1):
         tabs.append({"id": f"effect-{place}", "title": f"{effect['regulariser']} effect"})
     further = {
-        "negation": found["negation"],
-        "posthoc": found["posthoc"],
-        "coefficients": found["curves"],
-        "subsets": found["subsets"],
+        "negation": content["negation"],
+        "posthoc": content["posthoc"],
+        "coefficients": content["curves"],
+        "subsets": content["subsets"],
         "cost": [row for row in rows if row["seconds"] and row["accuracy"] is not None],
-        "geometry": found["geometry"],
-        "disentanglement": found["disentanglement"],
-        "lambda": found["strengths"],
+        "geometry": content["geometry"],
+        "disentanglement": content["disentanglement"],
+        "lambda": content["strengths"],
         "published": True,
     }
     return tabs + [{"id": name, "title": name} for name, there in further.items() if there]
@@ -135,15 +137,15 @@ def _curves(entry: Mapping[str, Any], styles: Mapping[str, str]) -> Markup:
     return svg.curves(series, styles, entry["operator"], "scaling coefficient")
 
 
-def _subsets(found: Sequence[Mapping[str, Any]], styles: Mapping[str, str]) -> list[Markup]:
+def _subsets(entries: Sequence[Mapping[str, Any]], styles: Mapping[str, str]) -> list[Markup]:
     """Two charts for every operator: accuracy with its interval, and accuracy normalised by own experts."""
     charts = []
-    for operator in sorted({entry["operator"] for entry in found}):
-        mine = [entry for entry in found if entry["operator"] == operator]
+    for operator in sorted({entry["operator"] for entry in entries}):
+        mine = [entry for entry in entries if entry["operator"] == operator]
         sizes = sorted({point["tasks"] for entry in mine for point in entry["points"]})
-        for value, said in (("accuracy", "accuracy, %"), ("normalised", "normalised (own), %")):
+        for value, label in (("accuracy", "accuracy, %"), ("normalised", "normalised (own), %")):
             series = [(styles[e["finetuning"]], [_subset(e, p, value) for p in subsets.drawn(e, value)]) for e in mine]
-            charts.append(svg.trend(series, f"{operator}: {said}", "merged tasks", [(n, str(n)) for n in sizes]))
+            charts.append(svg.trend(series, f"{operator}: {label}", "merged tasks", [(n, str(n)) for n in sizes]))
     return charts
 
 
@@ -151,8 +153,8 @@ def _subset(entry: Mapping[str, Any], point: Mapping[str, Any], value: str) -> s
     if point["y"] is None:
         return svg.Dot(point["x"], None)
     low, high = (point["low"], point["high"]) if value == "accuracy" else (None, None)
-    said = f"{entry['name']}, {point['x']} tasks: {point['y']:.2f} {interval(low, high) if low else ''}".rstrip()
-    return svg.Dot(point["x"], point["y"], f"{said}, {point['measured']} subsets", low, high)
+    text = f"{entry['name']}, {point['x']} tasks: {point['y']:.2f} {interval(low, high) if low else ''}".rstrip()
+    return svg.Dot(point["x"], point["y"], f"{text}, {point['measured']} subsets", low, high)
 
 
 def _strength(entry: Mapping[str, Any], styles: Mapping[str, str]) -> Markup:

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.leaderboard.columns import BOARD, NEGATION, Entry, number, of
+from bench.leaderboard.columns import BOARD, NEGATION, Entry, number, of, variant
 from bench.registry import bibliography, catalogue
 
 BOLD = "Bold: the best row and all that cannot be told from it (paired test, Holm)."
@@ -76,8 +76,8 @@ def _names(page: Mapping[str, Any]) -> set[str]:
 
 def _board(page: Mapping[str, Any], board: Mapping[str, Any]) -> str:
     methods = list(dict.fromkeys(sorted(row["finetuning"] for row in board["rows"])))
-    operators = list(dict.fromkeys(sorted(_variant(row) for row in board["rows"])))
-    at = {(row["finetuning"], _variant(row)): row for row in board["rows"]}
+    operators = list(dict.fromkeys(sorted(variant(row) for row in board["rows"])))
+    at = {(row["finetuning"], variant(row)): row for row in board["rows"]}
     experts = {row["finetuning"]: row for row in page["references"] if row["backbone"] == board["backbone"]}
     lines = [_line([escape(o) + cite(o), *(_cell(at.get((m, o))) for m in methods)]) for o in operators]
     zero = [_cell(experts.get("")), *[""] * (len(methods) - 1)]
@@ -129,16 +129,12 @@ def _line(cells: Sequence[str]) -> str:
     return " & ".join(cells) + r" \\"
 
 
-def _variant(row: Entry) -> str:
-    return str(row["name"]).partition("/")[2]
-
-
 def _macros(suite: str, row: Entry, values: Sequence[str]) -> list[str]:
     lines = []
     for value in values:
-        found = row[value]
-        text = number(found) if isinstance(found, float) and value != "p" else escape(str(found))
-        if found is not None and found != "":
+        content = row[value]
+        text = number(content) if isinstance(content, float) and value != "p" else escape(str(content))
+        if content is not None and content != "":
             name = row["name"].replace("~", ":")  # a tie is active in LaTeX and no part of a name
             lines.append(f"\\@namedef{{bench@{suite}@{name}@{value}}}{{{text}}}")
     return lines

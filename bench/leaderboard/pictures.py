@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.leaderboard.columns import variant
+
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#999999")
 """Colours that people with any colour vision tell apart (Okabe and Ito, 2008)."""
 MARKS = ("o", "s", "^", "D", "v", "P", "X", "*")
@@ -39,7 +41,7 @@ def draw(figure: Any, page: Mapping[str, Any]) -> None:
     """The picture on a matplotlib figure: one part per board, operators downwards, the best on top."""
     boards = [(b["title"], [row for row in b["rows"] if row["accuracy"] is not None]) for b in page["boards"]]
     boards = [(title, rows) for title, rows in boards if rows] or [("", [])]
-    operators = [list(dict.fromkeys(operator_of(row) for row in rows)) for _, rows in boards]
+    operators = [list(dict.fromkeys(variant(row) for row in rows)) for _, rows in boards]
     methods = sorted({row["finetuning"] for _, rows in boards for row in rows})
     heights = [max(2, len(names)) for names in operators]
     figure.set_size_inches(8, 1.6 + 0.34 * sum(heights) + 0.6 * len(boards))
@@ -51,11 +53,6 @@ def draw(figure: Any, page: Mapping[str, Any]) -> None:
     grid[-1, 0].set_xlabel(f"mean accuracy over {len(page['tasks'])} tasks, %, with 95 % interval")
     if methods:
         figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
-
-
-def operator_of(row: Mapping[str, Any]) -> str:
-    """What follows the fine-tuning method in a row's name: the operator and what tells its variants apart."""
-    return str(row["name"]).partition("/")[2]
 
 
 def mark(shown: Any) -> str:
@@ -79,7 +76,7 @@ def _draw(axes: Any, rows: Sequence[Mapping[str, Any]], operators: Sequence[str]
         low = [v - (row["low"] if row["low"] is not None else v) for v, row in zip(values, mine, strict=True)]
         high = [(row["high"] if row["high"] is not None else v) - v for v, row in zip(values, mine, strict=True)]
         shift = 0.3 - 0.6 * place / max(1, len(methods) - 1)
-        at = [len(operators) - 1 - operators.index(operator_of(row)) + shift for row in mine]
+        at = [len(operators) - 1 - operators.index(variant(row)) + shift for row in mine]
         colour = OKABE_ITO[bases.index(base) % len(OKABE_ITO)]
         fill = colour if regulariser else "white"
         axes.errorbar(

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from bench.ground.metrics import COMMON_REFERENCE
-from bench.leaderboard.columns import BOARD, DASH, Entry, interval, number
+from bench.leaderboard.columns import BOARD, DASH, Entry, interval, number, variant
 from bench.leaderboard.views import further, markdown, table
 
 SHORT, LONG = 5, 40
@@ -106,7 +106,7 @@ def _short(page: Mapping[str, Any], folder: str) -> list[str]:
             {
                 "#": row["rank"],
                 "fine-tuning": f"`{row['finetuning']}`",
-                "merging": f"`{row['name'].partition('/')[2]}`",
+                "merging": f"`{variant(row)}`",
                 "accuracy, %": f"**{number(row['accuracy'])}**" if row["group"] == 1 else number(row["accuracy"]),
                 "95 % interval": interval(row["low"], row["high"]),
                 "to first": number(row["difference"]),
@@ -124,7 +124,7 @@ def best(boards: Sequence[Mapping[str, Any]]) -> str:
     for board in boards:
         for row in board["rows"]:  # ranked ones come first, the most accurate one before the others
             if row["rank"]:
-                said = f"`{row['name'].partition('/')[2]}` {number(row['accuracy'])}"
+                said = f"`{variant(row)}` {number(row['accuracy'])}"
                 first.setdefault(row["finetuning"], {}).setdefault(board["title"], said)
     titles = [board["title"] for board in boards]
     return markdown(
@@ -167,7 +167,7 @@ def inapplicable(rows: Sequence[Entry]) -> list[str]:
     methods: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         if row["reason"]:
-            methods.setdefault((row["name"].partition("/")[2], row["reason"]), []).append(row["finetuning"])
+            methods.setdefault((variant(row), row["reason"]), []).append(row["finetuning"])
     lines = [
         f"* `{operator}` on {', '.join(f'`{m}`' for m in dict.fromkeys(on))}: {reason}"
         for (operator, reason), on in methods.items()

@@ -42,10 +42,10 @@ def further(page: Page) -> list[str]:
     return blocks
 
 
-def picture(page: Page, view: str, said: str) -> str:
+def picture(page: Page, view: str, caption: str) -> str:
     """What a view shows, its picture, and the file with all its values."""
     name = page["suite"]
-    return f"{said} All values: [CSV]({name}/{view}.csv).\n\n![{view}]({name}/{view}.svg)"
+    return f"{caption} All values: [CSV]({name}/{view}.csv).\n\n![{view}]({name}/{view}.svg)"
 
 
 SUBSETS = (
@@ -81,15 +81,15 @@ def _negation_note(page: Page) -> str:
     )
 
 
-def subsets(found: Sequence[Mapping[str, Any]], value: str) -> str:
+def subsets(entries: Sequence[Mapping[str, Any]], value: str) -> str:
     """`accuracy` or another value of every curve by the number of merged tasks."""
-    sizes = sorted({point["tasks"] for entry in found for point in entry["points"]})
+    sizes = sorted({point["tasks"] for entry in entries for point in entry["points"]})
     lines = []
-    for entry in found:
+    for entry in entries:
         at = {point["tasks"]: point for point in entry["points"]}
         cells = {str(size): subset(at[size], value) if size in at else DASH for size in sizes}
         lines.append({"row": f"`{entry['name']}`", **cells, "seeds": len(entry["seeds"])})
-    wanted = [str(max(p["wanted"] for entry in found for p in entry["points"] if p["tasks"] == n)) for n in sizes]
+    wanted = [str(max(p["wanted"] for entry in entries for p in entry["points"] if p["tasks"] == n)) for n in sizes]
     return markdown([*lines, {"row": "subsets", **dict(zip(map(str, sizes), wanted, strict=True)), "seeds": ""}])
 
 
@@ -98,7 +98,7 @@ def subset(point: Mapping[str, Any], value: str) -> str:
     return number(point[value]) if point["measured"] == point["wanted"] else f"{point['measured']}/{point['wanted']}"
 
 
-def disentanglement(found: Sequence[Mapping[str, Any]]) -> str:
+def disentanglement(entries: Sequence[Mapping[str, Any]]) -> str:
     """The mean error over the searched square of every fine-tuning method and mode."""
     return markdown(
         [
@@ -109,21 +109,21 @@ def disentanglement(found: Sequence[Mapping[str, Any]]) -> str:
                 "pairs": len(entry["pairs"]),
                 "seeds": len(entry["seeds"]),
             }
-            for entry in sorted(found, key=lambda e: (e["searched_error"], e["finetuning"], e["mode"]))
+            for entry in sorted(entries, key=lambda e: (e["searched_error"], e["finetuning"], e["mode"]))
         ]
     )
 
 
-def strengths(found: Sequence[Mapping[str, Any]]) -> str:
+def strengths(entries: Sequence[Mapping[str, Any]]) -> str:
     """Test accuracy by lambda, the chosen one bold, and the price of the search beside that of one point."""
-    every = sorted({point["strength"] for entry in found for point in entry["curve"]})
+    every = sorted({point["strength"] for entry in entries for point in entry["curve"]})
     lines = []
-    for entry in found:
+    for entry in entries:
         at = {point["strength"]: point for point in entry["curve"]}
         cells = {}
         for value in every:
-            said = strength(at[value]) if value in at else DASH
-            cells[f"{value:g}"] = f"**{said}**" if value == entry["chosen"] else said
+            text = strength(at[value]) if value in at else DASH
+            cells[f"{value:g}"] = f"**{text}**" if value == entry["chosen"] else text
         lines.append({"row": f"`{entry['name']}`", **cells, **price(entry)})
     return markdown(lines)
 

@@ -48,12 +48,14 @@ def load(source: Store | str | Path, suite: str | None = None, *, strict: bool =
     elif "://" not in str(source) and (Path(source) / ROWS_FILE).exists():
         rows = _read(Path(source) / ROWS_FILE, SCHEMA)
         cells = _read(Path(source) / CELLS_FILE, CELLS)
-    elif found := _folders(source):
-        if suite and suite not in found:
-            raise UnknownName("suite here", suite, found)
-        if not suite and len(found) > 1:
-            raise BenchError(f"{source}: results of {len(found)} suites ({', '.join(found)}); name one with --suite")
-        return load(Path(source) / (suite or found[0]), suite, strict=strict)
+    elif folders := _folders(source):
+        if suite and suite not in folders:
+            raise UnknownName("suite here", suite, folders)
+        if not suite and len(folders) > 1:
+            raise BenchError(
+                f"{source}: results of {len(folders)} suites ({', '.join(folders)}); name one with --suite"
+            )
+        return load(Path(source) / (suite or folders[0]), suite, strict=strict)
     else:
         rows, cells = Store(source, create=False).tables()
     if strict:
@@ -99,12 +101,12 @@ def merge_stores(into: Store, other: Store) -> dict[str, int]:
         if (text := _conflict(mine, theirs))
     ]
     if conflicts:
-        shown = "; ".join(conflicts[:_SHOWN]) + (
+        first = "; ".join(conflicts[:_SHOWN]) + (
             f"; and {len(conflicts) - _SHOWN} more" if len(conflicts) > _SHOWN else ""
         )
         raise BenchError(
             f"cannot merge {other.url} into {into.url}: {len(conflicts)} of {len(shared)} shared cells have other "
-            f"numbers ({shown}); nothing was merged, find out which store is wrong and delete its records"
+            f"numbers ({first}); nothing was merged, find out which store is wrong and delete its records"
         )
     vectors = 0
     for record in other.read_all(new):
@@ -129,8 +131,8 @@ def _read(path: Path, schema: pa.Schema) -> pa.Table:
     try:
         table = read_parquet(path.read_bytes())
     except (pa.ArrowException, OSError, ValueError) as error:
-        said = first_line(error)
-        raise StoreError(f"{path} cannot be read ({said}); restore it or build it again from its store") from error
+        reason = first_line(error)
+        raise StoreError(f"{path} cannot be read ({reason}); restore it or build it again from its store") from error
     version = (table.schema.metadata or {}).get(b"bench_schema", b"none").decode()
     if version != str(SCHEMA_VERSION):
         raise StoreError(

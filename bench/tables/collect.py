@@ -81,21 +81,21 @@ class Lines:
 
     def seed_prior(self, line: Line, seeds: Sequence[int], *, paired: bool) -> stats.SeedPrior | None:
         """What merged models with these seeds say about the variance between them; of a negation, other negations."""
-        known = (line.backbone, tuple(seeds), paired, line.kind == "negation")
-        if known not in self._priors:
+        comparable = (line.backbone, tuple(seeds), paired, line.kind == "negation")
+        if comparable not in self._priors:
             rows = self.negation if line.kind == "negation" else self.addition  # seeds move negations far more
             beside = [x for x in rows if x.backbone == line.backbone and x.complete and set(seeds) <= set(x.seeds)]
             means = [[mean_accuracy(x.accuracies(seed)) for x in beside] for seed in seeds]
-            self._priors[known] = stats.seed_prior(means, paired=paired) if beside else None
-        return self._priors[known]
+            self._priors[comparable] = stats.seed_prior(means, paired=paired) if beside else None
+        return self._priors[comparable]
 
     def differences(self, pairs: Sequence[tuple[Line, Line]]) -> list[stats.Estimate | None]:
         """First minus second line of every pair, by image and seed, on joint resamples; None where that cannot be."""
-        found = [difference(a, b) for a, b in pairs]
-        usable = [(a, *d) for (a, _), d in zip(pairs, found, strict=True) if d is not None]
+        outcomes = [difference(a, b) for a, b in pairs]
+        usable = [(a, *d) for (a, _), d in zip(pairs, outcomes, strict=True) if d is not None]
         priors = [self.seed_prior(a, seeds, paired=True) for a, _, seeds in usable]
         estimates = iter(stats.estimates([outcome for _, outcome, _ in usable], priors=priors))
-        return [None if d is None else next(estimates) for d in found]
+        return [None if d is None else next(estimates) for d in outcomes]
 
     def _reference(self, line: Line, finetuning: str, seed: int) -> dict[str, float]:
         own: dict[str, float] = {}

@@ -66,16 +66,16 @@ def compare_regulariser(
     lines = collect.collect(rows, cells, suite)
     measured = {line.name: line for line in lines.addition if line.complete}
     merged = [line for line in lines.all if line.kind == "addition"]
-    known = {_variant(line) for line in merged}
-    if operator not in known:
-        ways = sorted({_variant(line) for line in merged if line.operator == operator})
+    variants = {line.variant for line in merged}
+    if operator not in variants:
+        ways = sorted({line.variant for line in merged if line.operator == operator})
         if ways:
             raise BenchError(f"{operator} was measured in {len(ways)} ways ({', '.join(ways)}); name one of them")
-        raise UnknownName("measured operator", operator, known)
+        raise UnknownName("measured operator", operator, variants)
     regularisers = {line.finetuning.partition("+")[2] for line in merged} - {""} | catalogue.load().regularizers.keys()
     if regulariser not in regularisers:
         raise UnknownName("regulariser", regulariser, regularisers)
-    methods = sorted({line.finetuning.partition("+")[0] for line in merged if _variant(line) == operator})
+    methods = sorted({line.finetuning.partition("+")[0] for line in merged if line.variant == operator})
     pairs: list[tuple[str, str, Line, Line]] = []
     for method in methods:
         plain, regular = measured.get(f"{method}/{operator}"), measured.get(f"{method}+{regulariser}/{operator}")
@@ -94,15 +94,10 @@ def compare_regulariser(
     return _family(lines, pairs, operator, regulariser, baseline) | {"left_out": left_out}
 
 
-def _variant(line: Line) -> str:
-    """What follows the fine-tuning method in a row's name: the operator and what tells its variants apart."""
-    return line.name.partition("/")[2]
-
-
 def _left_out(lines: Lines, merged: Sequence[Line], operator: str, regulariser: str) -> list[dict[str, str]]:
-    mine = {line.finetuning: line for line in merged if _variant(line) == operator}
+    mine = {line.finetuning: line for line in merged if line.variant == operator}
     methods = {line.finetuning for line in lines.addition if line.finetuning.partition("+")[2] in ("", regulariser)}
-    found = []
+    rows = []
     for method in sorted(methods | mine.keys()):
         line, others = mine.get(method), [x.name for x in merged if (x.finetuning, x.operator) == (method, operator)]
         if line is None:
@@ -111,18 +106,20 @@ def _left_out(lines: Lines, merged: Sequence[Line], operator: str, regulariser: 
             continue
         else:
             reason = f"not applicable, {line.reason}" if line.reason else _unfinished(line)
-        found.append({"name": f"{method}/{operator}", "reason": reason})
-    return found
+        rows.append({"name": f"{method}/{operator}", "reason": reason})
+    return rows
 
 
 def _family(
     lines: Lines, pairs: Sequence[tuple[str, str, Line, Line]], operator: str, regulariser: str, baseline: str
 ) -> dict[str, Any]:
     paired = [_paired(one, other) for _, _, one, other in pairs]
-    found = [e for e in lines.differences([(one, other) for _, _, one, other in pairs]) if e is not None]
-    adjusted = stats.holm([e.p for e in found])
+    estimates = [e for e in lines.differences([(one, other) for _, _, one, other in pairs]) if e is not None]
+    adjusted = stats.holm([e.p for e in estimates])
     comparisons = []
-    for (method, kind, one, other), (outcome, seeds), estimate, p in zip(pairs, paired, found, adjusted, strict=True):
+    for (method, kind, one, other), (outcome, seeds), estimate, p in zip(
+        pairs, paired, estimates, adjusted, strict=True
+    ):
         comparisons.append(
             {
                 "method": method,

@@ -9,7 +9,7 @@ from samples import Synthetic
 
 from bench.cli.app import call
 from bench.errors import BenchError
-from bench.leaderboard import boards, files, html, latex, text
+from bench.leaderboard import boards, files, html, latex, spreadsheet, text
 from bench.store import results
 from bench.store.store import Store
 from bench.tables import collect, compare
@@ -62,7 +62,7 @@ def test_every_rendering_says_it(page):
     markdown = "\n".join(text.suite(page))
     assert f"* `ties@knots` on `att+orthoreg`, `att`: {REASON}" in markdown
     assert REASON not in text.sections([page], "leaderboards")["leaderboard"]  # five rows, none of them missing
-    rows = {row["name"]: row for row in csv.DictReader(io.StringIO(text.table_csv(page)))}
+    rows = {row["name"]: row for row in csv.DictReader(io.StringIO(spreadsheet.table(page)))}
     assert (rows["att/ties@knots"]["complete"], rows["att/ties@knots"]["reason"]) == ("n/a", REASON)
     assert rows["att/ties@knots"]["accuracy"] == ""
     assert rows["lora/ties@knots"]["reason"] == ""
