@@ -17,13 +17,13 @@ Where = str | Path | Store
 
 
 def results(store: Where = "") -> Any:
-    """The results of a store or a results folder, as tables: `bench.tables.results.Results`.
+    """The results of a store or a results folder, as tables: `bench.leaderboard.results.Results`.
 
     Example:
         >>> import bench
         >>> bench.results("my-store").leaderboard()
     """
-    return importlib.import_module("bench.tables.results").load(_source(store, ""))
+    return importlib.import_module("bench.leaderboard.results").load(_source(store, ""))
 
 
 def compare(
