@@ -189,7 +189,7 @@ def model(record: Record, session: Session, task: str = "") -> Model:
     if not isinstance(cell, Expert | Addition | Negation):
         raise BenchError(f"cell {cell.key} is a {cell.kind}, not a model; export an expert, an addition or a negation")
     tangent = cell.linearised or session.tangent(cell.finetuning)
-    scaling = next((r["scaling"] for r in record.rows if r["split"] == "test"), 1.0)
+    scaling = next((r["scaling"] for r in _tested(record)), 1.0)
     if isinstance(cell, Expert):
         return Model(f"{cell.finetuning}/expert", cell, record, session.vectors(cell.key)[0], scaling, tangent)
     if isinstance(cell, Negation):
@@ -206,6 +206,12 @@ def model(record: Record, session: Session, task: str = "") -> Model:
             raise BenchError(f"{cell.operator} has one model for each task; name one with --task: {', '.join(tasks)}")
         merged = merged[tasks.index(task)]
     return Model(f"{cell.finetuning}/{cell.operator}", cell, record, merged, scaling, tangent)
+
+
+def _tested(record: Record) -> list[Mapping[str, Any]]:
+    """The test rows of the model itself: a record of post-hoc linearisation begins with those of its experts."""
+    merged = "operator" in record.identity
+    return [r for r in record.rows if r["split"] == "test" and (r["operator"] or not merged)]
 
 
 def export(chosen: Model, base: Backbone, out: Path, form: str, store: Store) -> str:
@@ -242,7 +248,6 @@ def describe(chosen: Model, base: Backbone, store: Store) -> About:
     """The model card's facts: how the model was made, its test accuracies, licences and known defects."""
     cell, card = chosen.cell, base.card
     tasks = [cell.task] if isinstance(cell, Expert | Negation) else [task for task, _ in cell.tasks]
-    tested = [r for r in chosen.record.rows if r["split"] == "test"]
     recipe = (
         f"pretrained weights + ({chosen.scaling:g}) x task vector {chosen.name}, suite {cell.suite}, seed {cell.seed}"
     )
@@ -261,7 +266,7 @@ def describe(chosen: Model, base: Backbone, store: Store) -> About:
         pretrained=f"{card.weights} {json.dumps(card.fingerprint)}",
         recipe=recipe,
         tasks=tasks,
-        results=[(r["task"], metrics.accuracy(r["correct"], r["total"]), r["total"]) for r in tested],
+        results=[(r["task"], metrics.accuracy(r["correct"], r["total"]), r["total"]) for r in _tested(chosen.record)],
         licence=f"that of the pretrained model; data: {'; '.join(licences)}",
         notes=notes,
     )

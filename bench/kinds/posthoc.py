@@ -6,15 +6,16 @@ Ortiz-Jimenez et al. (arXiv:2305.12827) use it to see what linearity alone gives
 normalised accuracy divides by the linearised experts, and so does the choice of the coefficient.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from bench.ground import metrics
 from bench.kinds import addition, expert
 from bench.kinds.addition import Addition
 from bench.kinds.base import field_values
-from bench.kinds.protocol import Kind, Setting, Warm
+from bench.kinds.protocol import Kind, Setting, Warm, Work, images_in, looking
 from bench.kinds.rows import Measured, Rows
+from bench.registry.catalogue import Catalogue
 
 
 @dataclass(frozen=True)
@@ -51,4 +52,10 @@ def run(cell: Posthoc, session: Warm) -> Measured:
     return rows + merged, facts
 
 
-KINDS = (Kind("posthoc", Posthoc, plan, run),)
+def cost(cell: Posthoc, catalogue: Catalogue) -> Work:
+    """A merge of tangent models, and every expert on validation and test of its own task."""
+    merge = looking(cell, catalogue) or Work()
+    return replace(merge, differentiated=merge.differentiated + images_in(cell.reads))
+
+
+KINDS = (Kind("posthoc", Posthoc, plan, run, cost),)

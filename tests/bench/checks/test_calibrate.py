@@ -10,7 +10,9 @@ from bench.cards import suites
 from bench.checks import calibrate
 from bench.cli.app import call
 from bench.errors import BenchError
+from bench.kinds.base import field_values
 from bench.kinds.expert import Finetune
+from bench.kinds.posthoc import Posthoc
 from bench.plan import costs
 from bench.plan.costs import Costs
 from bench.plan.grid import grid, plan
@@ -79,6 +81,15 @@ def test_a_tangent_sweep_costs_one_derivative_an_image() -> None:
     both = (negation.task, suite.control)
     images = sizes(both, "validation") + sizes(both, "test")
     assert costs.seconds_of(negation, TABLE, KNOWN) == pytest.approx(0.003 * images)
+
+
+def test_post_hoc_linearisation_costs_its_experts_too() -> None:
+    """Validation and test of all tasks twice: once by the merge, once by each task's expert."""
+    suite = suites.load("mini8")
+    searched, fixed = (Posthoc(**field_values(cell)) for cell in cells("demo", "att")["addition"])
+    validation, test = sizes(suite.tasks, "validation"), sizes(suite.tasks, "test")
+    assert costs.seconds_of(searched, TABLE, KNOWN) == pytest.approx(0.003 * (2 * validation + 2 * test))
+    assert costs.seconds_of(fixed, TABLE, KNOWN) == pytest.approx(0.003 * (validation + 2 * test))
 
 
 def test_what_was_not_measured_is_counted_apart() -> None:
