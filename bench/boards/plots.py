@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.boards import pictures
+from bench.boards.pictures import MARKS, OKABE_ITO
 from bench.errors import BenchError, UnknownName
-from bench.leaderboard import pictures
-from bench.leaderboard.pictures import MARKS, OKABE_ITO
 from bench.tables import subsets
 
 Page = Mapping[str, Any]

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from bench.boards import extras
 from bench.ground.metrics import COMMON_REFERENCE
-from bench.leaderboard import extras
 from bench.tables import collect, frames, stats, subsets
 from bench.tables.collect import Lines
 from bench.tables.disentanglement import disentanglement

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from samples import TASKS, Synthetic
 
-from bench.leaderboard import boards, html
+from bench.boards import boards, html
 
 webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed")
 from selenium.webdriver.common.by import By  # noqa: E402

@@ -12,7 +12,7 @@ from bench.cli.app import call
 from bench.errors import BenchError
 from bench.kinds.addition import Addition
 from bench.kinds.expert import Finetune
-from bench.plan import search
+from bench.planning import search
 from bench.registry import catalogue
 
 KNOWN = catalogue.load()

@@ -5,8 +5,8 @@ from typing import Any
 
 from tabulate import tabulate
 
-from bench.leaderboard.boards import POSTHOC as POSTHOC_NOTE
-from bench.leaderboard.columns import DASH, NEGATION, POSTHOC, Column, Entry, cells, number, of
+from bench.boards.boards import POSTHOC as POSTHOC_NOTE
+from bench.boards.columns import DASH, NEGATION, POSTHOC, Column, Entry, cells, number, of
 
 Page = Mapping[str, Any]
 

@@ -4,9 +4,9 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from bench.boards.columns import BOARD, DASH, Entry, interval, number, variant
+from bench.boards.views import further, markdown, table
 from bench.ground.metrics import COMMON_REFERENCE
-from bench.leaderboard.columns import BOARD, DASH, Entry, interval, number, variant
-from bench.leaderboard.views import further, markdown, table
 
 SHORT, LONG = 5, 40
 """Rows of a board in the project's README and in the leaderboards' own."""

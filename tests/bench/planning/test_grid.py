@@ -7,7 +7,7 @@ from bench.errors import UnknownName
 from bench.kinds.addition import Addition
 from bench.kinds.expert import Finetune
 from bench.kinds.zero_shot import ZeroShot
-from bench.plan.grid import EIGHT, GRIDS, grid, plan
+from bench.planning.grid import EIGHT, GRIDS, grid, plan
 from bench.registry import catalogue
 from bench.work.coefficients import COARSE, WHOLE
 

@@ -9,9 +9,9 @@ import pyarrow.compute as pc
 import pytest
 from samples import OPERATORS, TASKS, Synthetic, without
 
+from bench.boards import files, pictures, text
+from bench.boards import files as leaderboard
 from bench.errors import BenchError, StoreError, UnknownName
-from bench.leaderboard import files, pictures, text
-from bench.leaderboard import files as leaderboard
 from bench.store import results
 from bench.store.store import Store
 

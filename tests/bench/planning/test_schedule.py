@@ -6,7 +6,7 @@ from typing import ClassVar
 import pytest
 
 from bench.kinds.base import Cell
-from bench.plan.schedule import Counts, Schedule
+from bench.planning.schedule import Counts, Schedule
 
 
 @dataclass(frozen=True)

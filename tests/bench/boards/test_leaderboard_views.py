@@ -5,8 +5,8 @@ import re
 import pytest
 from samples import TASKS, Synthetic
 
+from bench.boards import boards, columns, html, latex, plots, published, svg, views
 from bench.errors import BenchError, UnknownName
-from bench.leaderboard import boards, columns, html, latex, plots, published, svg, views
 from bench.store.records import CELLS, SCHEMA
 
 

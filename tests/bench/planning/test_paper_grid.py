@@ -13,7 +13,7 @@ from bench.kinds.base import Cell
 from bench.kinds.expert import Finetune
 from bench.kinds.negation import Negation
 from bench.pixels import images
-from bench.plan import grid
+from bench.planning import grid
 from bench.registry import catalogue
 from bench.store import task_vectors
 from bench.store.records import unpack_bits

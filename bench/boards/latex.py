@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.leaderboard.columns import BOARD, NEGATION, Entry, number, of, variant
+from bench.boards.columns import BOARD, NEGATION, Entry, number, of, variant
 from bench.registry import bibliography, catalogue
 
 BOLD = "Bold: the best row and all that cannot be told from it (paired test, Holm)."

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from samples import TASKS, Synthetic
 
-from bench.leaderboard import boards, columns, html, svg, text, views
-from bench.leaderboard import files as leaderboard
+from bench.boards import boards, columns, html, svg, text, views
+from bench.boards import files as leaderboard
 from bench.store import results
 from bench.tables import frames, subsets
 

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pytest
 from samples import METHODS, TASKS, Synthetic
 
+from bench.boards import boards, results, spreadsheet
+from bench.boards.results import CELLS, EFFECTS, IMAGES, LEADERBOARD, ROWS, Results
 from bench.errors import BenchError, UnknownName
-from bench.leaderboard import boards, results, spreadsheet
-from bench.leaderboard.results import CELLS, EFFECTS, IMAGES, LEADERBOARD, ROWS, Results
 from bench.store.store import Store
 from bench.tables import compare
 

@@ -8,9 +8,9 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from bench.leaderboard import columns, published, svg, views
-from bench.leaderboard.boards import POSTHOC, Entry
-from bench.leaderboard.columns import interval, number
+from bench.boards import columns, published, svg, views
+from bench.boards.boards import POSTHOC, Entry
+from bench.boards.columns import interval, number
 from bench.tables import subsets
 
 ASSETS = Path(__file__).parents[1] / "assets" / "leaderboard"

@@ -22,8 +22,8 @@ from bench.ground import metrics
 from bench.kinds.addition import Addition
 from bench.kinds.base import Cell
 from bench.kinds.expert import Finetune
-from bench.plan import grid
-from bench.plan.grid import METHODS, Grid
+from bench.planning import grid
+from bench.planning.grid import METHODS, Grid
 from bench.registry.catalogue import Catalogue
 from bench.store.records import Record
 from bench.work.coefficients import WHOLE

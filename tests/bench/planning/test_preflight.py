@@ -4,8 +4,8 @@ import pytest
 
 from bench.cards import suites
 from bench.errors import DataError, UnknownName
-from bench.plan import preflight
-from bench.plan.grid import grid, plan
+from bench.planning import preflight
+from bench.planning.grid import grid, plan
 from bench.registry import catalogue
 from bench.work import weights
 

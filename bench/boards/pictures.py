@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from bench.leaderboard.columns import variant
+from bench.boards.columns import variant
 
 OKABE_ITO = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#000000", "#999999")
 """Colours that people with any colour vision tell apart (Okabe and Ito, 2008)."""

@@ -11,7 +11,7 @@ from bench.ground.names import FAMILY
 from bench.kinds import from_identity
 from bench.kinds.base import Cell
 from bench.kinds.imported import Imported
-from bench.plan import grid as grids
+from bench.planning import grid as grids
 from bench.registry.plugins import with_plugins
 from bench.store.store import Store
 

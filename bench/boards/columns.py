@@ -1,6 +1,6 @@
 """The columns of a leaderboard, once: Markdown, CSV, LaTeX and the page go through these lists.
 
-A new value of a row is computed in `bench.leaderboard.boards` and becomes visible by one line here.
+A new value of a row is computed in `bench.boards.boards` and becomes visible by one line here.
 """
 
 from collections.abc import Callable, Iterable, Mapping

@@ -15,8 +15,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from bench.boards import boards, html, latex, pictures, plots, spreadsheet, text
 from bench.errors import BenchError, UnknownName
-from bench.leaderboard import boards, html, latex, pictures, plots, spreadsheet, text
 from bench.store import results
 from bench.store.store import Store
 

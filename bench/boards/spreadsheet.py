@@ -5,7 +5,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bench.leaderboard.columns import BOARD, of
+from bench.boards.columns import BOARD, of
 
 
 def table(page: Mapping[str, Any]) -> str:

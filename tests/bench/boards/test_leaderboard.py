@@ -5,8 +5,8 @@ import pyarrow as pa
 import pytest
 from samples import GRID, IMAGES, METHODS, OPERATORS, TASKS, Synthetic, without
 
+from bench.boards import boards, columns, html, text, views
 from bench.ground.metrics import mean_accuracy
-from bench.leaderboard import boards, columns, html, text, views
 from bench.store.records import SCHEMA, unpack_bits
 from bench.tables import collect, frames, stats
 

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from bench.boards import boards, columns
 from bench.errors import UnknownName
 from bench.ground import names
-from bench.leaderboard import boards, columns
 from bench.store import results as stored
 from bench.store.records import Cells, Record, unpack_bits
 from bench.store.store import Store

@@ -20,7 +20,7 @@ from bench.kinds.base import Cell
 from bench.kinds.expert import Finetune
 from bench.kinds.protocol import images_in
 from bench.pixels import images
-from bench.plan import preflight
+from bench.planning import preflight
 from bench.registry.catalogue import Catalogue, load
 
 VERSION = 1
