@@ -34,7 +34,7 @@ def run(which: Which, how: How, json: JsonOption = False) -> int:
 
     asked = which.selection
     cells, about = asked.cells(), {"grid": asked.grid, "suite": asked.suite_name}
-    return _run(cells, Store(which.store), replace(how, include=asked.include), json, about)
+    return _run(cells, Store(which.store, create="later"), replace(how, include=asked.include), json, about)
 
 
 def retry(
@@ -61,9 +61,7 @@ def retry(
     how = replace(how, include=absolute(include))
     registry = live.load(how.include)
     for cell in cells:
-        code.version(
-            registry, cell
-        )  # a method that is not here is one line now, not a failure that hides the first one
+        code.version(registry, cell)  # a method that is not here is one line now, no failure that hides the first
     return _run(cells, opened, how, json, {})
 
 

@@ -49,7 +49,7 @@ def search(
     from bench.registry import catalogue
     from bench.store.store import Store
 
-    chosen_suite, known, opened = suites.load(suite), catalogue.load(), Store(store)
+    chosen_suite, known, opened = suites.load(suite), catalogue.load(), Store(store, create="later")
     fixed, some = recipes.parse(recipe or ()), names(backbones)
     recipes.check_names(dict(fixed), known.owners(f"{method}+{regularizer}" for method in METHODS))
     own = known.options[regularizer].get("strength", ())

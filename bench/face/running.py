@@ -160,7 +160,7 @@ def run(
         raise BenchError("cells are planned already; give their methods of one's own with include, and no selection")
     else:
         cells = list(grid)
-    opened = store if isinstance(store, Store) else Store(store)
+    opened = store if isinstance(store, Store) else Store(store, create="later")
     with runtime.settings_kept():
         state = execute.execute(cells, opened, how, Observer() if quiet else Progress(), "bench.run in Python")
     return _ran(cells, opened, state)

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -36,39 +36,53 @@ from bench.store.records import SCHEMA_VERSION, Record
 Decoded = TypeVar("Decoded")
 UNREADABLE = (pa.ArrowException, OSError, ValueError)
 """What reading a damaged file raises."""
+MARKER = "bench-store.json"
 FORMAT = {"format": "bench-store", "version": SCHEMA_VERSION}
 
 
 class Store(Folder):
     """Records, failures and task vectors under one root.
 
-    `Store(url)` opens an existing store and creates a missing one; `Store(url, create=False)` refuses to create.
+    `Store(url)` opens an existing store and creates a missing one; `Store(url, create=False)` refuses to create, and
+    `Store(url, create="later")` creates with the first thing that is put there: a refused request leaves none.
     """
 
-    def __init__(self, url: str | Path, *, create: bool = True) -> None:
+    def __init__(self, url: str | Path, *, create: bool | Literal["later"] = True) -> None:
         text = f"store {shown(str(url))}: {{why}}; check the path and your access to it"
+        self._missing = False
         with retold(StoreError, text, OSError, pa.ArrowInvalid):
             super().__init__(url)
             self._check_format(create)
 
-    def _check_format(self, create: bool) -> None:
-        marker = "bench-store.json"
-        if self._fs.get_file_info(self._full(marker)).type == pafs.FileType.NotFound:
+    def _check_format(self, create: bool | Literal["later"]) -> None:
+        if self._fs.get_file_info(self._full(MARKER)).type == pafs.FileType.NotFound:
             listing = self._fs.get_file_info(pafs.FileSelector(self._root, allow_not_found=True))
             if any(not Path(f.path).name.startswith(".") for f in listing):
                 raise StoreError(f"{self.url} is neither empty nor a store; name another folder with --store")
             if not create:
                 raise NoStore(f"no store at {self.url}; run `bench run` first or name one with --store")
-            self.put(marker, json.dumps(FORMAT).encode())
+            self._missing = True
+            if create is True:
+                self._create()
             return
-        text = f"store {self.url}: {marker} is damaged ({{why}}); restore it as {json.dumps(FORMAT)}"
+        text = f"store {self.url}: {MARKER} is damaged ({{why}}); restore it as {json.dumps(FORMAT)}"
         with retold(StoreError, text, ValueError):
-            about = toml_json.parse_object(self.get(marker), format=str, version=int)
+            about = toml_json.parse_object(self.get(MARKER), format=str, version=int)
         if about["format"] != FORMAT["format"] or about["version"] != SCHEMA_VERSION:
             raise StoreError(
                 f"store {self.url} has version {about['version']!r}, this bench reads version {SCHEMA_VERSION}; "
                 "use the bench that wrote it or name a new store with --store"
             )
+
+    def put(self, path: str, data: bytes) -> None:
+        """Write a file that appears whole or not at all, as `Folder.put`; the first one makes the store."""
+        if self._missing:
+            self._create()
+        super().put(path, data)
+
+    def _create(self) -> None:
+        self._missing = False
+        super().put(MARKER, json.dumps(FORMAT).encode())
 
     # --- records ---------------------------------------------------------------------------------------------------
 

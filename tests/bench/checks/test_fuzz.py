@@ -14,7 +14,7 @@ from hypothesis import Phase, given
 from hypothesis import strategies as st
 from samples import Synthetic
 
-from bench.boards import boards, html, published, text
+from bench.boards import boards, html, published, spreadsheet, text
 from bench.cards import datasets, suites
 from bench.cli import summary
 from bench.errors import BenchError
@@ -262,7 +262,7 @@ def test_a_leaderboard_of_any_rows(data: st.DataObject) -> None:
     def render() -> str:
         results.check(rows, cells, "here")
         page = boards.build(rows, cells, "toy")
-        return html.page(page) + text.readme([page]) + text.table_csv(page)
+        return html.page(page) + text.readme([page]) + spreadsheet.table(page)
 
     outcome(render)
 
