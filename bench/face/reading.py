@@ -1,9 +1,8 @@
 """Look at what was measured: `bench.results`, `bench.compare`, `bench.leaderboard`, `bench.verify`."""
 
-import importlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bench.cli.results import source
 from bench.errors import BenchError
@@ -13,17 +12,29 @@ from bench.tables import compare as comparing
 from bench.work import runtime
 from bench.work.runtime import How
 
+if TYPE_CHECKING:
+    from bench.leaderboard.results import Results
+
 Where = str | Path | Store
 
 
-def results(store: Where = "") -> Any:
-    """The results of a store or a results folder, as tables: `bench.tables.results.Results`.
+def results(store: Where = "", *, suite: str = "") -> "Results":
+    """Everything that was measured, as pandas DataFrames: `rows`, `cells`, `images`, `leaderboard()`, `effects()`.
+
+    Args:
+        store: a store or a folder of results; by default ./store, else ./leaderboards.
+        suite: which, where the results have several.
+
+    Raises:
+        StoreError: there is nothing, or a file is damaged.
 
     Example:
         >>> import bench
-        >>> bench.results("my-store").leaderboard()
+        >>> bench.results("leaderboards/mini8").leaderboard("data-free").head(3)
     """
-    return importlib.import_module("bench.tables.results").load(_source(store, ""))
+    from bench.leaderboard.results import load  # imports pandas
+
+    return load(_source(store, suite), suite or None)
 
 
 def compare(

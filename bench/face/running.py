@@ -20,6 +20,7 @@ from bench.work import runtime
 from bench.work.runtime import How
 
 if TYPE_CHECKING:
+    from bench.leaderboard.results import Results
     from methods.finetuning.record import FineTuning
     from methods.operator import Operator
     from methods.regularizers.record import Regularizer
@@ -37,6 +38,13 @@ class Ran:
     """Labels of the cells that wait for one that failed."""
     best: list[dict[str, Any]] = field(repr=False)
     """The merged rows with the highest mean test accuracy: `row`, `backbone`, `accuracy`, `scaling`, `seeds`."""
+
+    @property
+    def results(self) -> "Results":
+        """All that the store has, as `bench.results` gives it."""
+        from bench.leaderboard.results import load
+
+        return load(self.store)
 
     def __repr__(self) -> str:
         """For a notebook: the best rows, then what went wrong."""

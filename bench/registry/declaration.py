@@ -44,6 +44,7 @@ TEXT, FUNCTION, COUNT = (_text, "text"), (_function, "a function"), (_count, "a 
 TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
     **dict.fromkeys(("name", "title", "paper", "citation", "formula", "non_matrices"), TEXT),
     **dict.fromkeys(("function", "start", "weights", "updates", "gradients", "penalises", "draws"), FUNCTION),
+    **dict.fromkeys(("dense", "factored", "value"), (lambda value: value is None or _function(value), "a function")),
     **dict.fromkeys(("version", "minimum_tasks"), COUNT),
     **dict.fromkeys(
         ("random", "linear", "per_tensor", "per_task", "tangent"),

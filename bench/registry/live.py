@@ -110,7 +110,7 @@ def _add(registry: Registry, method: Any, kind: Any, where: str) -> None:
         if isinstance(method, FineTuning)
         else registry.regularizers
     )
-    wrong = None if isinstance(method, Regularizer) else mistyped(method)
+    wrong = mistyped(method)
     if not wrong and not NAME.fullmatch(method.name):
         wrong = f"the name {method.name!r} is not made of letters, digits, _, - and dots; rename it"
     if not wrong and isinstance(method, Operator):

@@ -167,10 +167,10 @@ def test_a_damaged_vector_is_named_where_it_is(store):
 def test_a_full_temporary_folder_is_not_taken_for_the_store(store, monkeypatch):
     recorded = Recorded.open(str(store))
 
-    def full(*_):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("bench.store.files._write_local", full)
+    monkeypatch.setattr("bench.store.files.atomic.write", full)
     with pytest.raises(Unwritable, match=r"cannot write to the temporary folder .*; free space or set TMPDIR"):
         Scratch(str(store), recorded).put("x", b"")
 

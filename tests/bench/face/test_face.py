@@ -95,7 +95,7 @@ def test_plan_by_name_and_by_record():
 
 def test_each_method_is_planned_with_each_regulariser_as_well_as_alone():
     mine = replace(REGULARIZERS["orthoreg"], name="mine")
-    cells = bench.plan(methods="nonlinear", regularizers=["orthoreg", mine], operators="ties")
+    cells = bench.plan(methods="nonlinear", regularizers=["orthoreg", mine], operators="ties", recipe={"strength": 1.0})
     merged = [cell.finetuning for cell in cells if cell.kind == "addition"]
     assert merged == ["nonlinear", "nonlinear+orthoreg", "nonlinear+mine"]
 
@@ -272,3 +272,10 @@ assert not ran.failures, ran
 def test_what_is_built_in_is_known_by_identity():
     assert live.is_built_in(MERGING["ties"])
     assert not live.is_built_in(HALVED)
+
+
+def test_results_are_those_of_the_store(measured):
+    found = bench.results(measured)
+    assert len(found.cells) == 4
+    assert set(found.cells.index) == Store(measured).done()
+    assert ROW in set(found.leaderboard()["name"])
