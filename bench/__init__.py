@@ -5,8 +5,6 @@ What is public here is `__all__`; docs/python.md has an example of each. Nothing
 
 import importlib
 import os
-import sys
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from bench.ground import versions
@@ -30,23 +28,11 @@ os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
 # first touch of new memory, page by page, takes some percent of a training step and half of a task arithmetic.
 
 
-class _Face(ModuleType):
-    """Where a function and a room have one name (`plan`, `leaderboard`), `bench.plan` is the function.
-
-    Importing `bench.plan.grid` would put the room there. `from bench.plan import grid` finds it all the same.
-    """
-
-    def __getattr__(self, name: str) -> Any:
-        if name not in _HOMES:
-            raise AttributeError(f"module 'bench' has no attribute {name!r}; it offers {', '.join(__all__)}")
-        return getattr(importlib.import_module(f"bench.face.{_HOMES[name]}"), name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in _HOMES and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-    def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *__all__]
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'bench' has no attribute {name!r}; it offers {', '.join(__all__)}")
+    return getattr(importlib.import_module(f"bench.face.{_HOMES[name]}"), name)
 
 
-sys.modules[__name__].__class__ = _Face
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

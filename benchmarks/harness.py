@@ -28,8 +28,8 @@ from bench.driver import execute
 from bench.driver.base import Observer
 from bench.ground.versions import commit
 from bench.kinds.base import Cell
-from bench.plan import grid
-from bench.plan.schedule import Schedule
+from bench.planning import grid
+from bench.planning.schedule import Schedule
 from bench.registry.catalogue import load
 from bench.store import results
 from bench.store.store import Store

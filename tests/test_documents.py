@@ -21,8 +21,8 @@ import pytest
 import typer
 from test_layers import FLOORS
 
+from bench.boards import plots
 from bench.cli.app import app, call
-from bench.leaderboard import plots
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"

@@ -10,7 +10,7 @@ import pytest
 
 from bench.cards import datasets
 from bench.pixels import images, mini8, sources
-from bench.plan.costs import path_of
+from bench.planning.costs import path_of
 from bench.work import resume
 
 ROOT = Path(__file__).parent.parent

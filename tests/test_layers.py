@@ -18,9 +18,9 @@ FLOORS = (
     "registry",
     "work",
     "kinds",
-    "plan",
+    "planning",
     "tables",
-    "leaderboard",
+    "boards",
     "driver",
     "exchange",
     "checks",
@@ -110,7 +110,7 @@ def test_no_module_is_in_a_circle() -> None:
 
 PLANTED = {
     "lazy, up": ("bench/ground/lru.py", "def late():\n    from bench.cli import app\n"),
-    "typing, up": ("bench/plan/grid.py", "if TYPE_CHECKING:\n    from bench.driver import execute\n"),
+    "typing, up": ("bench/planning/grid.py", "if TYPE_CHECKING:\n    from bench.driver import execute\n"),
     "circle in a room": ("bench/pixels/images.py", "from bench.pixels import augment\n"),
     "circle in a folder of a room": ("bench/pixels/sources/labels.py", "from bench.pixels.sources import check\n"),
 }

@@ -1,5 +1,5 @@
 """Measure what cells cost on this device: `bench calibrate` fills the table that `bench plan` reads
-(`bench.plan.costs`).
+(`bench.planning.costs`).
 
 Random images, and random weights where the released ones are not here: neither changes a matrix product's time. A step
 is timed as the difference of two runs of the real training loop, which leaves out everything that happens once.
@@ -20,7 +20,7 @@ from bench.cards import recipes, suites
 from bench.errors import BenchError, retold
 from bench.ground import names
 from bench.pixels.images import Images
-from bench.plan.costs import Costs
+from bench.planning.costs import Costs
 from bench.registry.catalogue import Catalogue
 from bench.store import task_vectors
 from bench.work import backbone, finetune, weights

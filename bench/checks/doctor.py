@@ -20,7 +20,7 @@ from bench.errors import BenchError, first_line
 from bench.ground import versions
 from bench.kinds.base import Cell
 from bench.pixels import images
-from bench.plan import preflight
+from bench.planning import preflight
 from bench.store.store import Store
 
 GIB = 2**30

@@ -24,7 +24,7 @@ from bench.kinds.base import KEY, Cell, Expert
 from bench.kinds.expert import Finetune
 from bench.kinds.imported import Imported
 from bench.kinds.session import Session
-from bench.plan import preflight
+from bench.planning import preflight
 from bench.registry.live import Registry
 from bench.store import results
 from bench.store.records import Cells, Record, in_both, unpack_bits

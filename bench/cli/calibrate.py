@@ -49,8 +49,8 @@ def calibrate(
 
     from bench.cards import recipes
     from bench.checks import calibrate as measuring
-    from bench.plan import costs
-    from bench.plan.grid import EIGHT
+    from bench.planning import costs
+    from bench.planning.grid import EIGHT
     from bench.work.runtime import How, parse
 
     asked = names(methods) or EIGHT
@@ -76,7 +76,7 @@ def calibrate(
 def estimates(cells: "Iterable[Cell]", known: "Catalogue", done: set[str]) -> dict[str, Any]:
     """What is left of a plan costs, by kind: hours of one device, gigabytes. Empty `device`: nothing was measured."""
     from bench.cards import suites
-    from bench.plan import costs
+    from bench.planning import costs
 
     left = [cell for cell in cells if cell.key not in done]
     towers = dict.fromkeys(cell.backbone for cell in left)

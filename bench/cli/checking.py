@@ -8,7 +8,7 @@ from bench.checks import laws
 from bench.cli.summary import top
 from bench.driver.execute import execute
 from bench.errors import BenchError
-from bench.plan.selection import Selection
+from bench.planning.selection import Selection
 from bench.registry import live
 from bench.store.store import Store
 from bench.work.runtime import How

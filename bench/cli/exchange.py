@@ -104,7 +104,7 @@ def import_(
 def _measured(cell: "Imported", suite: "Suite", session: "Session") -> dict[str, Any]:
     """What is known about an imported expert, its test accuracy too where the images of its task are here."""
     from bench.cards import suites
-    from bench.plan import preflight
+    from bench.planning import preflight
 
     origin = session.store.read_import(cell.key)
     report = {"key": cell.key, "task": cell.task, "finetuning": cell.finetuning, "format": origin["format"]}

@@ -25,7 +25,7 @@ from bench.cli.options import (
 from bench.work.runtime import How, option, parse
 
 if TYPE_CHECKING:
-    from bench.plan.selection import Selection
+    from bench.planning.selection import Selection
 
 
 def grouped(verb: Callable[..., Any]) -> Callable[..., Any]:
@@ -107,7 +107,7 @@ class Which:
     def selection(self) -> "Selection":
         """The same as plain values."""
         from bench.cards.recipes import parse as parse_recipe
-        from bench.plan.selection import Selection
+        from bench.planning.selection import Selection
 
         return Selection(
             grid=self.grid,

@@ -12,7 +12,7 @@ Facts = dict[str, Any]
 def everything(kind: str, known: "Catalogue") -> dict[str, Facts]:
     """All of one kind, by name, as plain facts with a `title`."""
     from bench.cards import datasets, suites
-    from bench.plan import grid
+    from bench.planning import grid
 
     if kind == "methods":
         return known.finetuning

@@ -30,7 +30,7 @@ def plan(which: Which, json: JsonOption = False) -> None:
     from bench.cli.calibrate import estimates, lines
     from bench.cli.summary import by_kind, opened
     from bench.driver.execute import refuse_edited
-    from bench.plan import preflight
+    from bench.planning import preflight
 
     asked, store = which.selection, shown(which.store)
     cells, suite = asked.cells(), asked.suite_name

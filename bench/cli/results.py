@@ -82,7 +82,7 @@ def plot(
     suite: ResultsSuite = "",
 ) -> None:
     """Draw one view of the leaderboard page to a file."""
-    from bench.leaderboard import files as boards
+    from bench.boards import files as boards
 
     print(boards.plot(source(store, suite), suite or None, what, Path(out or f"{what}.svg")))
 
@@ -97,7 +97,7 @@ def build(
     json: JsonOption = False,
 ) -> None:
     """Write tables and pictures from a store."""
-    from bench.leaderboard import files as boards
+    from bench.boards import files as boards
 
     written = boards.build(None if render else store, suite or None, out, readme or None)
     if json:
@@ -116,7 +116,7 @@ def check(out: OutOption = OUT, readme: ReadmeOption = None, json: JsonOption = 
 
     Renders again and compares; exit code 1 if something differs.
     """
-    from bench.leaderboard import files as boards
+    from bench.boards import files as boards
 
     return _problems(boards.check(out, readme or None), json, f"{out}: every file follows from the Parquet")
 
@@ -132,7 +132,7 @@ def diff(
 
     In accuracy or rank; exit code 1 if there are any.
     """
-    from bench.leaderboard import files as boards
+    from bench.boards import files as boards
 
     found = boards.diff(before, after, suite or None)
     if json:
@@ -165,7 +165,7 @@ def export(
     suite: ResultsSuite = "",
 ) -> None:
     """Print a leaderboard in another format."""
-    from bench.leaderboard import files as boards
+    from bench.boards import files as boards
 
     print(boards.export(source(store, suite), suite or None, form), end="")
 

@@ -14,7 +14,7 @@ from bench.work.runtime import How
 
 if TYPE_CHECKING:
     from bench.kinds.base import Cell
-    from bench.plan.schedule import Schedule
+    from bench.planning.schedule import Schedule
     from bench.store.store import Store
 
 

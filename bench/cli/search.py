@@ -44,8 +44,8 @@ def search(
     from pathlib import Path
 
     from bench.cards import recipes, suites
-    from bench.plan import search
-    from bench.plan.grid import METHODS
+    from bench.planning import search
+    from bench.planning.grid import METHODS
     from bench.registry import catalogue
     from bench.store.store import Store
 

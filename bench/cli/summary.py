@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from bench.errors import BenchError, NoStore
 from bench.kinds import from_identity
 from bench.kinds.base import Cell
-from bench.plan.schedule import Schedule
+from bench.planning.schedule import Schedule
 from bench.store.records import Cells
 from bench.store.store import Store
 

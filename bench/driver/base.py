@@ -7,7 +7,7 @@ from typing import Protocol
 
 from bench.kinds.base import Cell
 from bench.kinds.protocol import Outcome
-from bench.plan.schedule import Schedule
+from bench.planning.schedule import Schedule
 
 
 class Session(Protocol):

@@ -14,8 +14,8 @@ from bench.driver import inputs
 from bench.driver.base import Drive, Observer, OpenSession, Session
 from bench.driver.heartbeat import Heartbeat
 from bench.kinds.base import Cell
-from bench.plan import costs, preflight
-from bench.plan.schedule import Schedule
+from bench.planning import costs, preflight
+from bench.planning.schedule import Schedule
 from bench.store.store import Store
 from bench.work.runtime import How
 

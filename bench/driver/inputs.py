@@ -10,7 +10,7 @@ from bench.driver.base import Observer
 from bench.kinds.base import Cell
 from bench.pixels import images
 from bench.pixels.sources.decode import build
-from bench.plan import preflight
+from bench.planning import preflight
 from bench.store.store import Store
 
 FEW = 2_000

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 from bench.driver.base import Drive, Observer
 from bench.kinds.base import Cell
 from bench.kinds.protocol import Outcome
-from bench.plan.schedule import Schedule
+from bench.planning.schedule import Schedule
 
 if TYPE_CHECKING:
     from rich.console import Group

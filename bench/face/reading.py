@@ -13,7 +13,7 @@ from bench.work import runtime
 from bench.work.runtime import How
 
 if TYPE_CHECKING:
-    from bench.leaderboard.results import Results
+    from bench.boards.results import Results
 
 Where = str | Path | Store
 
@@ -32,7 +32,7 @@ def results(store: Where = "", *, suite: str = "") -> "Results":
         >>> import bench
         >>> bench.results("leaderboards/mini8").leaderboard("data-free").head(3)
     """
-    from bench.leaderboard.results import load  # imports pandas
+    from bench.boards.results import load  # imports pandas
 
     return load(_source(store, suite), suite or None)
 
@@ -86,7 +86,7 @@ def leaderboard(store: Where = "", out: str | Path | None = None, *, suite: str 
         >>> import bench
         >>> page = bench.leaderboard("leaderboards/mini8")
     """
-    from bench.leaderboard import files
+    from bench.boards import files
 
     where = _source(store, suite)
     if out is not None:

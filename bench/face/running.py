@@ -11,16 +11,16 @@ from bench.driver.progress import Progress
 from bench.errors import BenchError
 from bench.ground import names
 from bench.kinds.base import Cell
-from bench.plan import grid as grids
-from bench.plan.schedule import Schedule
-from bench.plan.selection import Selection
+from bench.planning import grid as grids
+from bench.planning.schedule import Schedule
+from bench.planning.selection import Selection
 from bench.registry.source import Own
 from bench.store.store import Store
 from bench.work import runtime
 from bench.work.runtime import How
 
 if TYPE_CHECKING:
-    from bench.leaderboard.results import Results
+    from bench.boards.results import Results
     from methods.finetuning.record import FineTuning
     from methods.operator import Operator
     from methods.regularizers.record import Regularizer
@@ -42,7 +42,7 @@ class Ran:
     @property
     def results(self) -> "Results":
         """All that the store has, as `bench.results` gives it."""
-        from bench.leaderboard.results import load
+        from bench.boards.results import load
 
         return load(self.store)
 

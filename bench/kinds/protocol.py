@@ -61,7 +61,7 @@ class Setting:
 
 @dataclass(frozen=True)
 class Work:
-    """What a cell does, counted in images; `bench.plan.costs` knows the seconds of each."""
+    """What a cell does, counted in images; `bench.planning.costs` knows the seconds of each."""
 
     evaluated: int = 0
     """Images through a model."""

@@ -14,7 +14,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store with zero-shot, two experts of eight steps and their sum, really measured. Only for reading."""
     from bench.cards import suites
     from bench.kinds.session import Session
-    from bench.plan import grid
+    from bench.planning import grid
     from bench.registry import catalogue
     from bench.store.store import Store
     from bench.work.runtime import How

@@ -15,7 +15,7 @@ from bench.kinds.base import Cell, shared
 from bench.kinds.expert import Finetune
 from bench.kinds.geometry import Geometry
 from bench.kinds.protocol import Outcome
-from bench.plan import grid
+from bench.planning import grid
 from bench.registry import catalogue
 from bench.store.records import Record
 from bench.store.store import Store

@@ -17,9 +17,9 @@ from bench.cards import datasets, suites
 from bench.cards.suites import BackboneCard, Suite
 from bench.driver import execute
 from bench.kinds.base import Cell
-from bench.plan import preflight
-from bench.plan.grid import Grid, grid
-from bench.plan.schedule import Schedule
+from bench.planning import preflight
+from bench.planning.grid import Grid, grid
+from bench.planning.schedule import Schedule
 from bench.store.store import Store
 from bench.work import weights
 from bench.work.runtime import How

@@ -13,9 +13,9 @@ from bench.errors import BenchError
 from bench.kinds.base import field_values
 from bench.kinds.expert import Finetune
 from bench.kinds.posthoc import Posthoc
-from bench.plan import costs
-from bench.plan.costs import Costs
-from bench.plan.grid import grid, plan
+from bench.planning import costs
+from bench.planning.costs import Costs
+from bench.planning.grid import grid, plan
 from bench.registry import catalogue
 from bench.work.runtime import How
 

@@ -14,13 +14,13 @@ from hypothesis import Phase, given
 from hypothesis import strategies as st
 from samples import Synthetic
 
+from bench.boards import boards, html, published, text
 from bench.cards import datasets, suites
 from bench.cli import summary
 from bench.errors import BenchError
 from bench.exchange.tensorfile import TensorFile
 from bench.kinds import from_identity
-from bench.leaderboard import boards, html, published, text
-from bench.plan import costs, selection
+from bench.planning import costs, selection
 from bench.store import compacted as parts
 from bench.store import records, results, task_vectors
 from bench.store.records import Record

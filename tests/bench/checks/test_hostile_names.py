@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from samples import Synthetic
 
+from bench.boards import boards, files, html, svg
 from bench.cards import datasets, suites
 from bench.errors import BenchError
-from bench.leaderboard import boards, files, html, svg
 from bench.store import results
 from bench.store.records import Record
 from bench.store.store import Store

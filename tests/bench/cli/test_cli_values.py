@@ -16,8 +16,8 @@ from bench.errors import BenchError
 from bench.kinds.addition import Addition
 from bench.kinds.expert import Finetune
 from bench.kinds.zero_shot import ZeroShot
-from bench.plan import grid
-from bench.plan.schedule import Schedule
+from bench.planning import grid
+from bench.planning.schedule import Schedule
 from bench.registry import catalogue
 from bench.store.records import Record
 from bench.store.store import Store

@@ -16,7 +16,7 @@ from bench.driver.common import Common
 from bench.driver.progress import Progress
 from bench.errors import BenchError
 from bench.ground import versions
-from bench.plan.schedule import Schedule
+from bench.planning.schedule import Schedule
 from bench.store.store import Store
 from bench.work.runtime import How
 

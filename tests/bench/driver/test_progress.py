@@ -8,7 +8,7 @@ import pytest
 from bench.driver.base import Drive
 from bench.driver.progress import Progress, duration
 from bench.kinds.protocol import Outcome
-from bench.plan.schedule import Schedule
+from bench.planning.schedule import Schedule
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from bench.kinds.negation import Negation
 from bench.kinds.posthoc import Posthoc
 from bench.kinds.protocol import Setting
 from bench.kinds.strength import Strength, StrengthExpert
-from bench.plan.grid import Grid, grid, plan
+from bench.planning.grid import Grid, grid, plan
 from bench.registry import catalogue
 
 SUITE, KNOWN = suites.load("mini8"), catalogue.load()

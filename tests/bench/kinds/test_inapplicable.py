@@ -7,9 +7,9 @@ import json
 import pytest
 from samples import Synthetic
 
+from bench.boards import boards, files, html, latex, spreadsheet, text
 from bench.cli.app import call
 from bench.errors import BenchError
-from bench.leaderboard import boards, files, html, latex, spreadsheet, text
 from bench.store import results
 from bench.store.store import Store
 from bench.tables import collect, compare

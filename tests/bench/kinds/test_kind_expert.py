@@ -16,8 +16,8 @@ from bench.cards import suites
 from bench.kinds import strength
 from bench.kinds.expert import Finetune
 from bench.kinds.session import Session
-from bench.plan import grid
-from bench.plan.grid import Grid
+from bench.planning import grid
+from bench.planning.grid import Grid
 from bench.registry import catalogue
 from bench.store.store import Store
 from bench.work import finetune, resume

@@ -11,7 +11,7 @@ from bench.kinds.base import shared
 from bench.kinds.expert import Finetune
 from bench.kinds.geometry import Geometry
 from bench.kinds.session import Session
-from bench.plan import grid
+from bench.planning import grid
 from bench.registry import catalogue
 from bench.store import task_vectors
 from bench.store.records import Record

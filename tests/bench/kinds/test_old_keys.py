@@ -10,7 +10,7 @@ import pytest
 from bench.cards import suites
 from bench.kinds import from_identity
 from bench.kinds.expert import Finetune
-from bench.plan import grid
+from bench.planning import grid
 from bench.registry import catalogue
 
 LEADERBOARDS = Path(__file__).parents[3] / "leaderboards"

@@ -14,7 +14,7 @@ from bench.cli.app import call
 from bench.kinds.addition import Addition
 from bench.kinds.expert import Finetune
 from bench.kinds.session import Session
-from bench.plan import grid
+from bench.planning import grid
 from bench.registry.plugins import with_plugins
 from bench.store.store import Store
 from bench.work.runtime import How

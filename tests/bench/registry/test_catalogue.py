@@ -101,7 +101,7 @@ def test_every_example_of_the_guide_can_be_used(tmp_path: Path) -> None:
     for path, block in zip(paths, blocks, strict=True):
         path.write_text(block)
     found = registry.load(map(str, paths))
-    assert set(found.sources) == {"quorum", "factor_mean", "bias_only"}
+    assert set(found.sources) == {"quorum", "factor_mean", "bias_only", "share_of_biases", "norm_target"}
     assert laws.broken(found.operators["factor_mean"]) == []
     assert "bias_only" in found.finetuning
 

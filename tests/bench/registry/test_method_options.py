@@ -13,7 +13,7 @@ from bench.cards import suites
 from bench.cli.app import call
 from bench.errors import BenchError
 from bench.kinds.expert import Finetune
-from bench.plan import grid
+from bench.planning import grid
 from bench.registry import catalogue, plugins
 from bench.registry import live as registry
 from methods.regularizers.record import Regularizer

@@ -13,7 +13,7 @@ from bench.cards.datasets import DatasetCard, Split
 from bench.kinds.session import Session
 from bench.pixels import images
 from bench.pixels.images import Images
-from bench.plan import grid
+from bench.planning import grid
 from bench.registry import catalogue
 from bench.store.records import Record
 from bench.store.store import Store

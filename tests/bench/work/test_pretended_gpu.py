@@ -12,7 +12,7 @@ from bench.kinds.base import Cell
 from bench.kinds.session import Session
 from bench.pixels import images
 from bench.pixels.images import Images
-from bench.plan import grid
+from bench.planning import grid
 from bench.registry import catalogue
 from bench.store.records import Record
 from bench.store.store import Store

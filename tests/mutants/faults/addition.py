@@ -103,7 +103,7 @@ FAULTS = [
     ),
     *faults(
         "bench/kinds/addition.py",
-        ("tests/bench/plan/test_grid.py",),
+        ("tests/bench/planning/test_grid.py",),
         (
             "searched operators stay on the data-free board",
             'facts["board"] == "data-free" and searched',
@@ -171,7 +171,7 @@ FAULTS = [
         "bench/kinds/base.py",
         (
             "tests/bench/kinds/test_experiments.py",
-            "tests/bench/plan/test_grid.py",
+            "tests/bench/planning/test_grid.py",
         ),
         (
             "merges of regularised experts pass for plain ones",

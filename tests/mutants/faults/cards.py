@@ -5,7 +5,7 @@ from tests.mutants.fault import faults
 FAULTS = [
     *faults(
         "bench/cards/suites.py",
-        ("tests/bench/plan/test_search.py",),
+        ("tests/bench/planning/test_search.py",),
         (
             "what a search chose overrides the command line",
             'layers.append(("", overrides))',
@@ -20,14 +20,14 @@ FAULTS = [
     *faults(
         "bench/cards/suites.py",
         (
-            "tests/bench/plan/test_search.py",
-            "tests/bench/plan/test_grid.py",
+            "tests/bench/planning/test_search.py",
+            "tests/bench/planning/test_grid.py",
         ),
         ("the suite's own values for a method are ignored", "self.methods.get(method, {})", "{}"),
     ),
     *faults(
         "bench/cards/suites.py",
-        ("tests/bench/plan/test_grid.py",),
+        ("tests/bench/planning/test_grid.py",),
         (
             "epochs drop their last batch",
             'math.ceil(card.splits["train"].rows / batch)',

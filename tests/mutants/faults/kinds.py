@@ -63,7 +63,7 @@ FAULTS = [
     ),
     *faults(
         "bench/kinds/expert.py",
-        ("tests/bench/plan/test_grid.py",),
+        ("tests/bench/planning/test_grid.py",),
         (
             "a changed regulariser passes for the old one in every expert",
             "for table, name in (own, added) if name",
@@ -77,12 +77,12 @@ FAULTS = [
     ),
     *faults(
         "bench/kinds/zero_shot.py",
-        ("tests/bench/plan/test_grid.py",),
+        ("tests/bench/planning/test_grid.py",),
         ("zero-shot has no control", "(*setting.tasks, suite.control)", "setting.tasks"),
     ),
     *faults(
         "bench/kinds/imported.py",
-        ("tests/bench/plan/test_grid.py",),
+        ("tests/bench/planning/test_grid.py",),
         ("published experts of another suite are merged", "if (c.suite, c.backbone", "if (suite.name, c.backbone"),
         (
             "published experts of another backbone are merged",

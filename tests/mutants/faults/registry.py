@@ -5,7 +5,7 @@ from tests.mutants.fault import faults
 FAULTS = [
     *faults(
         "bench/registry/catalogue.py",
-        ("tests/bench/plan/test_grid.py",),
+        ("tests/bench/planning/test_grid.py",),
         ("a changed regulariser passes for the old one", "return method + 1000 * regularizer", "return method"),
     ),
     *faults(

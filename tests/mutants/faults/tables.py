@@ -5,12 +5,12 @@ from tests.mutants.fault import faults
 FAULTS = [
     *faults(
         "bench/tables/subsets.py",
-        ("tests/bench/leaderboard/test_leaderboard_curves.py",),
+        ("tests/bench/boards/test_leaderboard_curves.py",),
         ("points of curves are means over other subsets", "if measured == wanted:", "if measured:"),
     ),
     *faults(
         "bench/tables/collect.py",
-        ("tests/bench/leaderboard/test_leaderboard_values.py",),
+        ("tests/bench/boards/test_leaderboard_values.py",),
         (
             "leaderboards show validation",
             'pc.equal(rows["split"], "test"), rows["selected"]',
@@ -45,7 +45,7 @@ FAULTS = [
     ),
     *faults(
         "bench/tables/collect.py",
-        ("tests/bench/leaderboard/test_leaderboard.py",),
+        ("tests/bench/boards/test_leaderboard.py",),
         (
             "post-hoc rows are normalised by experts as they are",
             "{t: a for key in line.keys[seed] for t, a in self.linearised.get(key, {}).items()}",
@@ -56,7 +56,7 @@ FAULTS = [
         "bench/tables/line.py",
         (
             "tests/bench/tables/test_collect.py",
-            "tests/bench/leaderboard/test_leaderboard_values.py",
+            "tests/bench/boards/test_leaderboard_values.py",
         ),
         (
             "differences turn around",

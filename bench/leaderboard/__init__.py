@@ -1,5 +1,0 @@
-"""Leaderboards: byte-stable functions of the Parquet files."""
-
-from bench.leaderboard.files import build, check, diff, export, plot, table
-
-__all__ = ["build", "check", "diff", "export", "plot", "table"]
