@@ -151,7 +151,14 @@ def test_no_folder_shadows_hugging_face_datasets() -> None:
     assert not list((ROOT / "datasets").glob("*.py"))
 
 
-READING = ("plan.grid", "registry.catalogue", "tables.collect", "tables.compare", "plan.schedule", "kinds.protocol")
+READING = (
+    "planning.grid",
+    "registry.catalogue",
+    "tables.collect",
+    "tables.compare",
+    "planning.schedule",
+    "kinds.protocol",
+)
 
 
 def test_reading_verbs_import_neither_torch_nor_ray() -> None:
