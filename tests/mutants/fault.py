@@ -13,7 +13,7 @@ class Fault:
     old: str
     new: str
     tests: tuple[str, ...]
-    """Files, of which one must fail."""
+    """Files, or functions of them where others are slow (`FILE::NAME`), of which one must fail."""
     why: str
 
 

@@ -5,18 +5,27 @@ from tests.mutants.fault import faults
 FAULTS = [
     *faults(
         "bench/face/models.py",
-        ("tests/bench/face/test_face.py",),
+        ("tests/bench/face/test_face.py::test_merge_by_hand_in_memory_and_in_files",),
         (
             "whole models are merged in place of their updates",
             "{n: t.float() - base[n].float() for",
             "{n: t.float() for",
         ),
+        ("a merged vector forgets its coefficient", "{name: scaling * tensor for", "{name: tensor for"),
+    ),
+    *faults(
+        "bench/face/running.py",
+        ("tests/bench/face/test_face.py::test_each_method_is_planned_with_each_regulariser_as_well_as_alone",),
+        ("with a regulariser nothing is planned without it", "dict.fromkeys([*trained, *both])", "dict.fromkeys(both)"),
+    ),
+    *faults(
+        "bench/face/models.py",
+        ("tests/bench/face/test_face_values.py",),
         (
             "a merge in memory forgets its coefficient",
             "p.float() + scaling * merged[n].float()",
             "p.float() + merged[n].float()",
         ),
-        ("a merged vector forgets its coefficient", "{name: scaling * tensor for", "{name: tensor for"),
         (
             "bench.evaluate measures every split on test",
             "(images.load(card, split, base.card.image_size)",
@@ -26,8 +35,7 @@ FAULTS = [
     ),
     *faults(
         "bench/face/running.py",
-        ("tests/bench/face/test_face.py",),
-        ("with a regulariser nothing is planned without it", "dict.fromkeys([*trained, *both])", "dict.fromkeys(both)"),
+        ("tests/bench/face/test_face_values.py",),
         (
             "seeds=3 runs one",
             "range(seeds) if isinstance(seeds, int) else seeds",
@@ -37,7 +45,7 @@ FAULTS = [
     ),
     *faults(
         "bench/face/reading.py",
-        ("tests/bench/face/test_face.py",),
+        ("tests/bench/face/test_face_values.py",),
         ("bench.compare turns the sign", "cells, a, b, suite=", "cells, b, a, suite="),
         ("bench.verify repeats all seeds", "recorded.keys(row, seeds)", "recorded.keys(row)"),
     ),
