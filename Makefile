@@ -1,5 +1,5 @@
 # Two commands do everything on a machine with Python >= 3.11, make and git: `make demo` and `make test`.
-.PHONY: demo test test-slow test-faults setup lint bench catalogue pretrain leaderboard tour clean
+.PHONY: demo test test-slow test-faults mutants setup lint bench catalogue pretrain leaderboard tour clean
 BIN := .venv/bin
 RUN := OMP_NUM_THREADS=1 PYTHONHASHSEED=0
 
@@ -16,6 +16,9 @@ test-slow: setup ## a browser, Ray, the paper's grid in miniature, simulations
 
 test-faults: setup ## twenty kills on a two-node Ray cluster; wants a quiet machine
 	@$(RUN) $(BIN)/python -m pytest -q -s -m slow tests/bench/driver/test_faults.py
+
+mutants: setup ## plants every known fault, one at a time: do the tests notice? some minutes
+	@$(RUN) $(BIN)/python -m tests.mutants
 
 setup: .venv/.installed
 

@@ -3,7 +3,7 @@
 import json
 
 import torch
-from linear_session import LinearSession, LinearTower
+from linear_session import LinearSession, Squared
 
 from bench.kinds import addition, posthoc, strength
 from bench.kinds.posthoc import Posthoc
@@ -29,17 +29,6 @@ SETS = {
     for split in ("validation", "test")
     for task, pictures in {"one": [((5, 4), 1), ((1, 9), 1)], "two": [((3, 4), 0), ((8, 1), 0)]}.items()
 }
-
-
-class Squared(LinearTower):
-    """features = (W x)^2, with derivative 2 (W x) (dW x)"""
-
-    def __call__(self, params, pixels):
-        return super().__call__(params, pixels) ** 2
-
-    def dual(self, params, tangent, pixels):
-        x = pixels.flatten(1)
-        return self(params, pixels), 2 * (x @ params["w"].T) * (x @ tangent["w"].T)
 
 
 def counts(rows: list[dict]) -> list[tuple]:
@@ -75,6 +64,49 @@ def test_another_tower_is_linearised_at_the_pretrained_weights() -> None:
     }
     # both vectors: (x^2 + 2 x y, y^2 + 4 x y): (65, 96) and (19, 117) are right; (33, 64) is wrong, (80, 33) is right
     assert at_one == {"one": 2, "two": 1}
+
+
+def test_linearised_experts_on_validation_normalise_the_choice_and_test_is_seen_last() -> None:
+    """V as vector a, nothing as b: on validation the experts get 3/4 and 4/4, so 1 wins with (1 + 0.5) / 2 before 0.71
+    and 0.67; by their 4/5 and 1/4 on test 0 would."""
+    sets = {
+        ("one", "validation"): [((10, 7), 1), ((10, 2), 1), ((10, 0), 1), ((0, 1), 1)],
+        ("two", "validation"): [((10, 7), 0), ((10, 2), 0), ((10, 0), 0), ((10, 0), 0)],
+        ("one", "test"): [((10, 7), 1), ((10, 2), 1), ((10, 2), 1), ((10, 2), 1), ((10, 0), 1)],
+        ("two", "test"): [((10, 7), 1), ((10, 0), 0), ((10, 0), 1), ((10, 0), 1)],
+    }
+    session = LinearSession(sets, {"a": [[0.0, 0.0], [1.0, 0.0]], "b": [[0.0, 0.0], [0.0, 0.0]]})
+    rows, found = posthoc.run(Posthoc(**FIELDS), session)
+    alone = {(r["task"], r["split"]): (r["correct"], r["total"]) for r in rows if not r["operator"]}
+    assert alone == {
+        ("one", "validation"): (3, 4), ("one", "test"): (4, 5), ("two", "validation"): (4, 4), ("two", "test"): (1, 4),
+    }  # fmt: skip
+    merged = {r["task"]: (r["scaling"], r["correct"]) for r in rows if r["operator"] and r["split"] == "test"}
+    assert merged == {"one": (1.0, 4), "two": (1.0, 2)}
+    assert session.asked == [
+        ("one", "validation"), ("one", "test"), ("two", "validation"), ("two", "test"),
+        ("one", "validation"), ("two", "validation"), ("one", "test"), ("two", "test"),
+    ]  # fmt: skip
+    assert found == {"merged_norm": 1.0}
+
+
+def test_experts_are_linearised_before_they_are_evaluated_alone() -> None:
+    """(W x)^2 of (10, 2) at W = I + V is (100, 144) and, linearised at I, (100, 44)."""
+    sets = {(task, split): [((10, 2), 1)] for task in ("one", "two") for split in ("validation", "test")}
+    sets |= {(task, "validation"): [((10, 2), 1), ((1, 2), 1)] for task in ("one", "two")}
+    vector = [[0.0, 0.0], [1.0, 0.0]]
+    rows, _ = posthoc.run(Posthoc(**FIELDS), LinearSession(sets, {"a": vector, "b": vector}, tower=Squared()))
+    alone = {(r["task"], r["split"]): r["correct"] for r in rows if not r["operator"]}
+    assert alone == {(t, s): int(s == "validation") for t in ("one", "two") for s in ("validation", "test")}
+
+
+def test_rows_of_linearised_experts_are_references_and_those_of_the_merge_are_not() -> None:
+    rows, _ = posthoc.run(Posthoc(**FIELDS), LinearSession(SETS, VECTORS))
+    said = {(r["operator"], r["board"], r["protocol"], r["finetuning"], r["seed"]) for r in rows}
+    assert said == {
+        ("", "reference", "", "att", 0),
+        ("task_arithmetic", "validation-tuned", "validation:normalised", "att", 0),
+    }
 
 
 def test_strength_is_named_in_the_options() -> None:

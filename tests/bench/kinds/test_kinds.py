@@ -119,7 +119,7 @@ PLAN = """
 import json, sys
 from bench.cards import suites
 from bench.kinds import KINDS, from_identity
-from bench.plan import grid
+from bench.planning import grid
 from bench.registry import catalogue
 cell = grid.plan(suites.load("mini8"), grid.grid("half"), catalogue.load())[-1]
 work = KINDS["half"].cost(from_identity(cell.identity, cell.key), catalogue.load())

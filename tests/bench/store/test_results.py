@@ -146,6 +146,18 @@ def test_a_sweep_that_stopped_early_agrees_with_a_whole_one_and_the_first_stays(
         results.merge_stores(store, unsaid)
 
 
+def test_a_sweep_that_stopped_early_hides_no_contradiction_on_test(sample, store, tmp_path):
+    whole = next(r for r in sample.records if r.key == "addition-att-ties-0")
+    rows = [dict(row) for row in whole.rows if row["split"] == "test" or row["scaling"] != 0.25]
+    tested = next(row for row in rows if row["split"] == "test")
+    tested |= {"correct": tested["correct"] - 1, "bits": b""}
+    assert tested["scaling"] == 0.25
+    other = Store(tmp_path / "other")
+    other.write(replace(whole, rows=tuple(rows), metrics={**whole.metrics, "pruned": [0.25]}))
+    with pytest.raises(BenchError, match="1 of 1 shared cells have other numbers"):
+        results.merge_stores(store, other)
+
+
 def test_sound_results_have_no_contradictions(store):
     assert results.validate(store) == []
 

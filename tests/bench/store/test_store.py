@@ -1,3 +1,4 @@
+import io
 import json
 import os
 from pathlib import Path
@@ -6,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench.errors import StoreError
-from bench.store.records import SCHEMA, Record, pack_bits, unpack_bits
+from bench.store.records import CELL, SCHEMA, Record, pack_bits, unpack_bits
 from bench.store.store import Store
 
 ROW = {
@@ -139,3 +140,19 @@ def test_what_results_are_computed_from_is_kept_and_compared(tmp_path: Path) -> 
     with pytest.raises(StoreError, match=r"svhn-test on this machine \(b{12}\) is not what .* \(a{12}\)"):
         second.agree("svhn-test", "b" * 64)
     first.agree("svhn-test", "a" * 64)
+
+
+def test_a_header_that_somebody_has_edited_is_refused() -> None:
+    """The rows are whole; only what the footer says about them is another text than was written."""
+    table = RECORD.table()
+    footer = dict(table.schema.metadata)
+    edited = footer | {CELL: footer[CELL].replace(b'"loss": 0.5', b'"loss": 0.4')}
+    assert edited != footer
+    for metadata, right in ((footer, True), (edited, False)):
+        sink = io.BytesIO()
+        pq.write_table(table.replace_schema_metadata(metadata), sink)
+        if right:
+            assert Record.load(RECORD.key, sink.getvalue()) == RECORD
+        else:
+            with pytest.raises(ValueError, match="its header is not what was written"):
+                Record.load(RECORD.key, sink.getvalue())

@@ -1,20 +1,121 @@
 """Weights of backbones: whose they are, which activation they want, and what becomes of heads when they change."""
 
+import math
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import safetensors.torch
 import torch
 
-from bench.cards import suites
+from bench.cards import datasets, suites
 from bench.cards.datasets import DatasetCard
 from bench.errors import DataError
 from bench.work import backbone, weights
 from tests.bench import paper
 
 TASKS = ("mnist", "svhn", "eurosat")
+
+
+class Texts:
+    """A text tower that knows the embeddings of a few sentences; the scale of its logits is 10."""
+
+    logit_scale = torch.tensor(math.log(10.0))
+    known: ClassVar = {
+        "a red cat": (3.0, 0.0), "a blue cat": (0.0, 1.0), "a red dog": (0.0, 2.0), "a blue dog": (0.0, 40.0),
+    }  # fmt: skip
+
+    def __init__(self) -> None:
+        self.ready = False
+
+    def eval(self) -> "Texts":
+        self.ready = True
+        return self
+
+    def to(self, device: torch.device) -> "Texts":
+        return self
+
+    def encode_text(self, prompts: torch.Tensor, normalize: bool = False) -> torch.Tensor:
+        assert self.ready
+        features = torch.tensor(list(self.known.values()))[prompts]
+        return torch.nn.functional.normalize(features, dim=-1) if normalize else features
+
+
+ANIMALS = datasets.load("digits").model_copy(
+    update={"name": "animals", "classes": ("cat", "dog"), "templates": ("a red {}", "a blue {}")}
+)
+
+
+def test_a_head_averages_normalised_prompts_and_is_normalised_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """cat: (3, 0) and (0, 1) are (1, 0) and (0, 1), their mean (1/2, 1/2), which is (1, 1) / sqrt 2 at length 1."""
+    asked = []
+
+    def tokenizer(architecture: str) -> Callable[[list[str]], torch.Tensor]:
+        asked.append(architecture)
+        return lambda texts: torch.tensor([list(Texts.known).index(text) for text in texts])
+
+    monkeypatch.setattr("open_clip.get_tokenizer", tokenizer)
+    head = backbone.make_head(Texts(), "some tower", ANIMALS)
+    torch.testing.assert_close(head, torch.tensor([[10 / 2**0.5, 10 / 2**0.5], [0.0, 10.0]]))
+    assert head.dtype == torch.float32
+    assert asked == ["some tower"]
+
+
+def test_a_head_is_made_anew_for_other_weights_classes_templates_or_towers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path))
+    made: list[torch.Tensor] = []
+
+    def counted(model: object, architecture: str, card: DatasetCard) -> torch.Tensor:
+        made.append(torch.full((2, 2), float(len(made))))
+        return made[-1]
+
+    monkeypatch.setattr(backbone, "make_head", counted)
+    tower = suites.backbone("mini")
+    ways = {
+        "first": ("weights", tower, ANIMALS),
+        "other weights": ("others", tower, ANIMALS),
+        "other classes": ("weights", tower, ANIMALS.model_copy(update={"classes": ("cat", "cow")})),
+        "other templates": ("weights", tower, ANIMALS.model_copy(update={"templates": ("a red {}", "a green {}")})),
+        "another tower": ("weights", tower.model_copy(update={"image_size": 64}), ANIMALS),
+        "another name": ("weights", tower, ANIMALS.model_copy(update={"name": "beasts"})),
+    }
+    for _ in range(2):
+        for place, (of, card, data) in enumerate(ways.values()):
+            head = backbone._head(Texts(), of, card, data, torch.device("cpu"))
+            assert head.tolist() == [[place, place]] * 2
+    assert len(made) == len(ways)
+
+
+def test_a_digest_follows_every_name_and_every_number() -> None:
+    model = torch.nn.Linear(2, 2)
+    first = backbone.digest(model)
+    assert backbone.digest(model) == first
+    with torch.no_grad():
+        model.bias[1] += 1
+    second = backbone.digest(model)
+    other = torch.nn.Sequential(model)
+    assert len({first, second, backbone.digest(other)}) == 3
+
+
+def test_the_towers_pixels_are_normalised_by_its_card() -> None:
+    base = backbone.load("mini", [])
+    pixels = torch.tensor([0, 255, 51], dtype=torch.uint8).view(1, 3, 1, 1).expand(2, 3, 1, 1)
+    found = base.normalise(pixels)
+    by_hand = [(x - m) / s for x, m, s in zip((0.0, 1.0, 0.2), base.card.mean, base.card.std, strict=True)]
+    torch.testing.assert_close(found[1].flatten(), torch.tensor(by_hand))
+
+
+def test_a_backbone_has_one_head_for_each_data_set() -> None:
+    pair = [datasets.load("digits"), datasets.load("signs")]
+    base = backbone.load("mini", pair)
+    assert {name: len(head) for name, head in base.heads.items()} == {"digits": 10, "signs": 20}
+    lengths = torch.cat(list(base.heads.values())).norm(dim=1)
+    torch.testing.assert_close(lengths, lengths[:1].expand(30), rtol=1e-5, atol=1e-4)
 
 
 def test_other_weights_are_noticed_and_never_meet_the_heads_of_the_first(

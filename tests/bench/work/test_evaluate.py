@@ -148,3 +148,12 @@ def test_without_fast_paths_every_coefficient_is_computed_alone(
     fast = Evaluator(base).sweep(update(base, 0.5), SCALINGS, [(pictures, base.heads["digits"])], tangent=tangent)
     for one, other in zip(found, fast, strict=True):
         assert torch.equal(one[0], other[0])
+
+
+def test_coefficient_zero_of_every_split_and_head_is_its_own(base: Backbone, pictures: Images) -> None:
+    evaluator, head = Evaluator(base), base.heads["digits"]
+    other = Images(pictures.pixels, (pictures.labels + 1) % 10)
+    sets = [(pictures, head), (other, head), (pictures, head.flip(0))]
+    found = [evaluator.untouched(*one).tolist() for one in sets]
+    assert found == [evaluator.correct(base.pretrained, one)[0].tolist() for one in sets]
+    assert found[0] != found[1] != found[2] != found[0]

@@ -28,6 +28,18 @@ def test_ties_by_hand():
     assert_close(MERGING["ties_sum"].merge([a, b], density=0.5), {"w": tensor([6.0, 5.0, 0.0, 0.0])})
 
 
+def test_ties_elects_by_mass_and_not_by_heads():
+    """Two of three are negative and hold 2 against 3."""
+    vectors = [{"w": tensor([value])} for value in (3.0, -1.0, -1.0)]
+    assert MERGING["ties"].merge(vectors, density=1.0)["w"].tolist() == [3.0]
+
+
+@pytest.mark.parametrize(("density", "kept"), [(0.5, 2), (0.6, 2), (0.1, 1), (1.0, 3)])
+def test_ties_rounds_the_number_of_entries_it_keeps(density, kept):
+    merged = MERGING["ties"].merge([{"w": tensor([1.0, 2.0, 3.0])}], density=density)["w"]
+    assert merged.tolist() == [0.0] * (3 - kept) + [1.0, 2.0, 3.0][3 - kept :]
+
+
 def test_ties_scope_says_where_the_share_is_taken():
     a = {"w": tensor([[8.0, 7.0], [2.0, 1.0]]), "b": tensor([6.0, 5.0])}
     expected = {
