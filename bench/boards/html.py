@@ -123,8 +123,8 @@ def _scale(rows: Sequence[Entry]) -> tuple[float, float]:
 
 
 def _style(finetuning: str, bases: Sequence[str]) -> str:
-    base, _, regulariser = finetuning.partition("+")
-    return f"s{bases.index(base) % 4}" + ("" if regulariser else " plain")
+    base, _, regularizer = finetuning.partition("+")
+    return f"s{bases.index(base) % 4}" + ("" if regularizer else " plain")
 
 
 def _mark(place: int) -> Markup:
@@ -175,9 +175,9 @@ def _cost(board: Mapping[str, Any], bases: Sequence[str]) -> Markup:
     points = []
     for row in board["rows"]:
         if row["seconds"] and row["accuracy"] is not None:
-            base, _, regulariser = row["finetuning"].partition("+")
+            base, _, regularizer = row["finetuning"].partition("+")
             place = bases.index(base)
-            points.append((row["name"], row["seconds"], row["accuracy"], f"s{place % 4}", place, bool(regulariser)))
+            points.append((row["name"], row["seconds"], row["accuracy"], f"s{place % 4}", place, bool(regularizer)))
     return svg.scatter(points, board["title"], "wall seconds of one merge cell", "accuracy, %")
 
 

@@ -70,7 +70,7 @@ def _draw(axes: Any, rows: Sequence[Mapping[str, Any]], operators: Sequence[str]
     """One line per operator, the best on top; one mark per fine-tuning method, filled with a regulariser."""
     bases = list(dict.fromkeys(name.partition("+")[0] for name in methods))
     for place, name in enumerate(methods):  # one call for each method; marks of one line stand apart
-        base, _, regulariser = name.partition("+")
+        base, _, regularizer = name.partition("+")
         mine = [row for row in rows if row["finetuning"] == name]
         values = [row["accuracy"] for row in mine]
         low = [v - (row["low"] if row["low"] is not None else v) for v, row in zip(values, mine, strict=True)]
@@ -78,7 +78,7 @@ def _draw(axes: Any, rows: Sequence[Mapping[str, Any]], operators: Sequence[str]
         shift = 0.3 - 0.6 * place / max(1, len(methods) - 1)
         at = [len(operators) - 1 - operators.index(variant(row)) + shift for row in mine]
         colour = OKABE_ITO[bases.index(base) % len(OKABE_ITO)]
-        fill = colour if regulariser else "white"
+        fill = colour if regularizer else "white"
         axes.errorbar(
             values,
             at,

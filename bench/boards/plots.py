@@ -238,10 +238,10 @@ def _grid(figure: Any, count: int, width: float, height: float) -> list[Any]:
 
 
 def _style(name: str, methods: Sequence[str]) -> tuple[str, str, bool]:
-    base, _, regulariser = name.partition("+")
+    base, _, regularizer = name.partition("+")
     bases = list(dict.fromkeys(method.partition("+")[0] for method in methods))
     place = bases.index(base)
-    return OKABE_ITO[place % len(OKABE_ITO)], MARKS[place % len(MARKS)], bool(regulariser)
+    return OKABE_ITO[place % len(OKABE_ITO)], MARKS[place % len(MARKS)], bool(regularizer)
 
 
 _PLOTS: dict[str, Callable[[Any, Page], bool]] = {

@@ -17,7 +17,7 @@ FEW_SEEDS = (
 
 
 def render(result: dict[str, Any]) -> Group:
-    """A result of `compare` or `compare_regulariser` for a terminal, ready for `rich.print`."""
+    """A result of `compare` or `compare_regularizer` for a terminal, ready for `rich.print`."""
     return _render_family(result) if "comparisons" in result else _render_pair(result)
 
 

@@ -64,7 +64,7 @@ def compare(
     if b:
         found = comparing.compare(rows, cells, a, b, suite=suite or None)
     else:
-        found = comparing.compare_regulariser(rows, cells, a, against, baseline=baseline, suite=suite or None)
+        found = comparing.compare_regularizer(rows, cells, a, against, baseline=baseline, suite=suite or None)
     if json:
         print_json(found)
         return

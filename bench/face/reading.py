@@ -71,7 +71,7 @@ def compare(
     rows, cells = stored.load(_source(store, suite), suite or None)
     if b:
         return comparing.compare(rows, cells, a, b, suite=suite or None)
-    return comparing.compare_regulariser(rows, cells, a, against, baseline=baseline, suite=suite or None)
+    return comparing.compare_regularizer(rows, cells, a, against, baseline=baseline, suite=suite or None)
 
 
 def leaderboard(store: Where = "", out: str | Path | None = None, *, suite: str = "") -> dict[str, Any] | list[Path]:

@@ -5,12 +5,14 @@ prints is what the text says.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import fmean
 from typing import Any
 
 import pyarrow as pa
 
 from bench.errors import BenchError, UnknownName
+from bench.ground import names
 from bench.ground.metrics import COMMON_REFERENCE
 from bench.registry import catalogue
 from bench.tables import collect, frames, stats
@@ -45,11 +47,11 @@ def compare(rows: pa.Table, cells: pa.Table, a: str, b: str, *, suite: str | Non
     }
 
 
-def compare_regulariser(
+def compare_regularizer(
     rows: pa.Table,
     cells: pa.Table,
     operator: str,
-    regulariser: str = "orthoreg",
+    regularizer: str = "orthoreg",
     *,
     baseline: str = BASELINE,
     suite: str | None = None,
@@ -72,31 +74,34 @@ def compare_regulariser(
         if ways:
             raise BenchError(f"{operator} was measured in {len(ways)} ways ({', '.join(ways)}); name one of them")
         raise UnknownName("measured operator", operator, variants)
-    regularisers = {line.finetuning.partition("+")[2] for line in merged} - {""} | catalogue.load().regularizers.keys()
-    if regulariser not in regularisers:
-        raise UnknownName("regulariser", regulariser, regularisers)
-    methods = sorted({line.finetuning.partition("+")[0] for line in merged if line.variant == operator})
+    regularizers = {names.finetuning(line.finetuning).regularizer for line in merged} - {""}
+    regularizers |= catalogue.load().regularizers.keys()
+    if regularizer not in regularizers:
+        raise UnknownName("regulariser", regularizer, regularizers)
+    methods = sorted({str(names.finetuning(line.finetuning).plain) for line in merged if line.variant == operator})
     pairs: list[tuple[str, str, Line, Line]] = []
     for method in methods:
-        plain, regular = measured.get(f"{method}/{operator}"), measured.get(f"{method}+{regulariser}/{operator}")
-        rival = measured.get(f"{method}+{regulariser}/{baseline}") if baseline != operator else None
+        trained = replace(names.finetuning(method), regularizer=regularizer)
+        plain, regular = measured.get(f"{method}/{operator}"), measured.get(f"{trained}/{operator}")
+        rival = measured.get(f"{trained}/{baseline}") if baseline != operator else None
         for kind, one, other in (("effect", regular, plain), ("instead", plain, rival), ("beside", regular, rival)):
             if one is not None and other is not None:
                 pairs.append((method, kind, one, other))
-    left_out = _left_out(lines, merged, operator, regulariser)
+    left_out = _left_out(lines, merged, operator, regularizer)
     if not pairs:
-        regularised = sorted({line.finetuning for line in lines.addition if "+" in line.finetuning})
+        trained_with = sorted({x.finetuning for x in lines.addition if names.finetuning(x.finetuning).regularizer})
         first = f"; {left_out[0]['name']}: {left_out[0]['reason']}" if left_out else ""
         raise BenchError(
-            f"{operator} has not been measured with and without {regulariser} on any fine-tuning method "
-            f"(regularised methods here: {', '.join(regularised) or 'none'}{first}); run both first"
+            f"{operator} has not been measured with and without {regularizer} on any fine-tuning method "
+            f"(regularised methods here: {', '.join(trained_with) or 'none'}{first}); run both first"
         )
-    return _family(lines, pairs, operator, regulariser, baseline) | {"left_out": left_out}
+    return _family(lines, pairs, operator, regularizer, baseline) | {"left_out": left_out}
 
 
-def _left_out(lines: Lines, merged: Sequence[Line], operator: str, regulariser: str) -> list[dict[str, str]]:
+def _left_out(lines: Lines, merged: Sequence[Line], operator: str, regularizer: str) -> list[dict[str, str]]:
     mine = {line.finetuning: line for line in merged if line.variant == operator}
-    methods = {line.finetuning for line in lines.addition if line.finetuning.partition("+")[2] in ("", regulariser)}
+    every = {line.finetuning for line in lines.addition}
+    methods = {name for name in every if names.finetuning(name).regularizer in ("", regularizer)}
     rows = []
     for method in sorted(methods | mine.keys()):
         line, others = mine.get(method), [x.name for x in merged if (x.finetuning, x.operator) == (method, operator)]
@@ -111,7 +116,7 @@ def _left_out(lines: Lines, merged: Sequence[Line], operator: str, regulariser: 
 
 
 def _family(
-    lines: Lines, pairs: Sequence[tuple[str, str, Line, Line]], operator: str, regulariser: str, baseline: str
+    lines: Lines, pairs: Sequence[tuple[str, str, Line, Line]], operator: str, regularizer: str, baseline: str
 ) -> dict[str, Any]:
     paired = [_paired(one, other) for _, _, one, other in pairs]
     estimates = [e for e in lines.differences([(one, other) for _, _, one, other in pairs]) if e is not None]
@@ -136,10 +141,10 @@ def _family(
     return {
         "suite": lines.suite,
         "operator": operator,
-        "regulariser": regulariser,
+        "regulariser": regularizer,
         "baseline": baseline,
         "comparisons": comparisons,
-        "sentence": _summary(comparisons, operator, regulariser, baseline),
+        "sentence": _summary(comparisons, operator, regularizer, baseline),
     }
 
 
@@ -221,12 +226,12 @@ def _verdict(a: str, b: str, estimate: stats.Estimate, p: float, family: int = 1
     return {"verdict": "tied", "sentence": sentence}
 
 
-def _summary(comparisons: Sequence[dict[str, Any]], operator: str, regulariser: str, baseline: str) -> str:
+def _summary(comparisons: Sequence[dict[str, Any]], operator: str, regularizer: str, baseline: str) -> str:
     parts = []
     for kind, asked in (
-        ("effect", f"{regulariser} under {operator}"),
-        ("instead", f"{operator} instead of {regulariser} (with {baseline})"),
-        ("beside", f"{operator} on top of {regulariser} (instead of {baseline})"),
+        ("effect", f"{regularizer} under {operator}"),
+        ("instead", f"{operator} instead of {regularizer} (with {baseline})"),
+        ("beside", f"{operator} on top of {regularizer} (instead of {baseline})"),
     ):
         verdicts = [c["verdict"] for c in comparisons if c["kind"] == kind]
         if verdicts:

@@ -169,7 +169,7 @@ def test_an_incomplete_negation_is_last_and_not_ranked():
     assert (last["name"], last["complete"], last["target"], last["low"]) == ("att/negation", "2/3", None, None)
 
 
-def test_the_effect_of_a_regulariser_is_with_minus_without(page):
+def test_the_effect_of_a_regularizer_is_with_minus_without(page):
     (effect,) = page["effects"]
     assert (effect["regulariser"], effect["methods"], effect["operators"]) == (
         "orthoreg",

@@ -95,7 +95,7 @@ def test_a_page_shows_the_sections_that_it_has_markers_for_and_links_from_where_
     assert problem.startswith("results.md does not follow")
 
 
-def test_what_a_regulariser_does_in_one_line_a_method_by_hand():
+def test_what_a_regularizer_does_in_one_line_a_method_by_hand():
     cells = [
         {"method": "att", "operator": o, "difference": d, "significant": s}
         for o, d, s in (

@@ -99,7 +99,7 @@ def test_p_values_are_holms_over_the_rows_of_the_board(skill):
         assert any(round(raw[name], 4) != row["p"] for name, row in ((r["name"], r) for r in others))
 
 
-def test_p_values_of_a_regularisers_effect_are_holms_over_its_map(sample, page):
+def test_p_values_of_a_regularizers_effect_are_holms_over_its_map(sample, page):
     lines = collect.collect(*sample.tables())
     (effect,) = page["effects"]
     at = {(c["method"], c["operator"]): c for c in effect["cells"]}

@@ -92,7 +92,7 @@ def test_plan_by_name_and_by_record():
         bench.plan(operators=[replace(HALVED, name="ties")])
 
 
-def test_each_method_is_planned_with_each_regulariser_as_well_as_alone():
+def test_each_method_is_planned_with_each_regularizer_as_well_as_alone():
     mine = replace(REGULARIZERS["orthoreg"], name="mine")
     cells = bench.plan(methods="nonlinear", regularizers=["orthoreg", mine], operators="ties", recipe={"strength": 1.0})
     merged = [cell.finetuning for cell in cells if cell.kind == "addition"]
@@ -145,7 +145,7 @@ def test_run_results_failures_and_an_edited_object(tmp_path, monkeypatch):
         bench.run("smoke", workers=-2)
 
 
-def test_a_regulariser_of_ones_own_trains(tmp_path):
+def test_a_regularizer_of_ones_own_trains(tmp_path):
     mine = replace(REGULARIZERS["orthoreg"], name="mine")
     ran = bench.run(
         "smoke", methods="nonlinear+mine", regularizers=[mine], operators="average", recipe={"strength": 1.0},

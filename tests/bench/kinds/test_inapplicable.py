@@ -84,19 +84,19 @@ def test_compare_says_why_there_is_nothing_to_compare(sample):
     found = sample.tables()
     with pytest.raises(BenchError, match="row att/ties@knots does not exist: not applicable, needs LoRA factors"):
         compare.compare(*found, "att/ties@knots", "att/ties")
-    result = compare.compare_regulariser(*found, "ties@knots", baseline="ties")
+    result = compare.compare_regularizer(*found, "ties@knots", baseline="ties")
     assert {c["method"] for c in result["comparisons"]} == {"lora"}
     assert result["left_out"] == [
         {"name": name, "reason": f"not applicable, {REASON}"} for name in ("att/ties@knots", "att+orthoreg/ties@knots")
     ]
-    assert compare.compare_regulariser(*found, "ties")["left_out"] == []
+    assert compare.compare_regularizer(*found, "ties")["left_out"] == []
 
 
 def test_an_operator_that_fits_nothing_is_not_unknown():
     sample = Synthetic(methods=("att", "att+orthoreg"), operators=("ties",), seeds=(0,), negation=False)
     sample.inapplicable("att", "ties@core", 0, REASON)
     with pytest.raises(BenchError, match="att/ties@core: not applicable, needs LoRA factors"):
-        compare.compare_regulariser(*sample.tables(), "ties@core")
+        compare.compare_regularizer(*sample.tables(), "ties@core")
 
 
 def test_it_survives_the_store_and_the_results_folder(sample, page, tmp_path):

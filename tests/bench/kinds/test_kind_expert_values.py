@@ -81,7 +81,7 @@ def test_the_seed_is_that_of_task_and_index_whatever_the_method(training: Train,
         assert training.given["seed"] == seed_of("finetune", "one", index)
 
 
-def test_no_regulariser_is_none(training: Train) -> None:
+def test_no_regularizer_is_none(training: Train) -> None:
     run(training)
     assert training.given["training"] == Training(CELL.recipe, FINETUNING["att"], None)
 

@@ -164,13 +164,13 @@ def test_mini8_minimises_entropies_in_sixty_steps() -> None:
     assert json.loads(fisher.options) == {"floor": 1e-6, "normalise": True}
 
 
-def test_versions_of_method_and_regulariser_are_both_in_an_expert() -> None:
+def test_versions_of_method_and_regularizer_are_both_in_an_expert() -> None:
     assert [joint_version(3), joint_version(3, 7), joint_version(4, 7), joint_version(3, 8)] == [3, 7003, 7004, 8003]
     assert {c.version for c in of(tiny("nonlinear"), Finetune)} == {3}
     assert {c.version for c in of(tiny("nonlinear+orthoreg"), Finetune)} == {7003}
 
 
-def test_a_newer_regulariser_makes_other_experts_and_other_merges() -> None:
+def test_a_newer_regularizer_makes_other_experts_and_other_merges() -> None:
     newer = replace(TINY, regularizers={"orthoreg": TINY.regularizers["orthoreg"] | {"version": 8}})
     chosen = Grid("", ("nonlinear", "nonlinear+orthoreg"), ("fixed",), tasks=2)
     before, after = ({c.label: c.key for c in plan(SUITE, chosen, known)} for known in (TINY, newer))

@@ -105,7 +105,7 @@ def test_a_baseline_that_saw_less_is_said():
         for seed in (0, 1, 2):
             experts = [f"expert-{method}-{task}-{seed}" for task in TASKS]
             sample.addition(method, "peeking", seed, experts, 0.6, board="unlabelled-test")
-    found = compare.compare_regulariser(*sample.tables(), "peeking")
+    found = compare.compare_regularizer(*sample.tables(), "peeking")
     assert {c["kind"]: c["boards_differ"] for c in found["comparisons"]} == {
         "effect": False, "instead": True, "beside": True,
     }  # fmt: skip
@@ -118,7 +118,7 @@ def test_what_was_not_measured_is_named_with_its_reason():
         experts = [f"expert-att+orthoreg-{task}-{seed}" for task in TASKS]
         sample.addition("att+orthoreg", "mine", seed, experts, 0.6)
     sample.inapplicable("nonlinear", "mine", 0, "needs a reason")
-    found = compare.compare_regulariser(*sample.tables(), "mine")
+    found = compare.compare_regularizer(*sample.tables(), "mine")
     assert [(c["method"], c["kind"], c["seeds"]) for c in found["comparisons"]] == [("att", "beside", [0, 1])]
     assert found["left_out"] == [
         {"name": "att/mine", "reason": "not measured"},
@@ -128,7 +128,7 @@ def test_what_was_not_measured_is_named_with_its_reason():
     shown = text(found)
     assert "left out, not measured: att/mine, nonlinear+orthoreg/mine\n" in shown
     assert "Fewer than 3 seeds: this speaks of these very models" in shown
-    assert "Fewer than" not in text(compare.compare_regulariser(*crafted().tables(), "ties"))
+    assert "Fewer than" not in text(compare.compare_regularizer(*crafted().tables(), "ties"))
 
 
 def test_of_an_operator_measured_in_two_ways_one_is_named():
@@ -137,15 +137,15 @@ def test_of_an_operator_measured_in_two_ways_one_is_named():
         experts = [f"expert-{method}-{task}-0" for task in TASKS]
         sample.addition(method, "ties", 0, experts, 0.8, options='{"density":0.1}')
     with pytest.raises(BenchError, match=r"in 2 ways \(ties\[defaults\], ties\[density=0.1\]\); name one of them"):
-        compare.compare_regulariser(*sample.tables(), "ties")
-    (effect,) = compare.compare_regulariser(*sample.tables(), "ties[density=0.1]")["comparisons"]
+        compare.compare_regularizer(*sample.tables(), "ties")
+    (effect,) = compare.compare_regularizer(*sample.tables(), "ties[density=0.1]")["comparisons"]
     assert (effect["a"]["name"], effect["kind"]) == ("att+orthoreg/ties[density=0.1]", "effect")
 
 
-def test_an_operator_next_to_a_regulariser_on_every_method():
+def test_an_operator_next_to_a_regularizer_on_every_method():
     # attention: OrthoReg adds 0.3; nonlinear: it takes 0.3 away
     skill = {"att/ties": 0.4, "att+orthoreg/ties": 0.7, "nonlinear/ties": 0.7, "nonlinear+orthoreg/ties": 0.4}
-    found = compare.compare_regulariser(*crafted(**skill).tables(), "ties")
+    found = compare.compare_regularizer(*crafted(**skill).tables(), "ties")
     assert [(c["method"], c["kind"]) for c in found["comparisons"]] == [
         (m, k) for m in ("att", "nonlinear") for k in ("effect", "instead", "beside")
     ]
@@ -157,14 +157,14 @@ def test_an_operator_next_to_a_regulariser_on_every_method():
 
 def test_the_family_is_adjusted_with_holm():
     rows, cells = crafted().tables()
-    found = compare.compare_regulariser(rows, cells, "ties")["comparisons"]
+    found = compare.compare_regularizer(rows, cells, "ties")["comparisons"]
     alone = [compare.compare(rows, cells, c["a"]["name"], c["b"]["name"])["p"] for c in found]
     assert [c["p"] for c in found] == pytest.approx(stats.holm(alone), abs=1e-5)
     assert "(Holm over 6 comparisons)" in found[0]["sentence"]
 
 
 def test_the_baseline_itself_has_only_its_effect():
-    found = compare.compare_regulariser(*crafted().tables(), "task_arithmetic")
+    found = compare.compare_regularizer(*crafted().tables(), "task_arithmetic")
     assert {c["kind"] for c in found["comparisons"]} == {"effect"}
 
 
@@ -174,14 +174,14 @@ def test_the_text_says_what_the_numbers_say():
     for value in (found["a"]["accuracy"], found["b"]["normalised_common"], found["tasks"][0]["a"]):
         assert f"{value:.2f}" in shown
     assert found["sentence"] in shown
-    family = compare.compare_regulariser(*crafted().tables(), "ties")
+    family = compare.compare_regularizer(*crafted().tables(), "ties")
     assert all(f"{c['difference']:+.2f}" in text(family) for c in family["comparisons"])
 
 
 def test_results_are_plain_json():
     for found in (
         compare.compare(*crafted().tables(), "att/ties", "zero-shot"),
-        compare.compare_regulariser(*crafted().tables(), "ties"),
+        compare.compare_regularizer(*crafted().tables(), "ties"),
     ):
         assert json.loads(json.dumps(found)) == found
 
@@ -191,14 +191,14 @@ def test_mistakes_are_answered_in_one_line():
     with pytest.raises(UnknownName, match="did you mean 'att/ties'"):
         compare.compare(rows, cells, "att/tis", "nonlinear/ties")
     with pytest.raises(UnknownName, match="did you mean 'ties'"):
-        compare.compare_regulariser(rows, cells, "tie")
+        compare.compare_regularizer(rows, cells, "tie")
     with pytest.raises(BenchError, match="not been measured with and without orthoreg_diagonal"):
-        compare.compare_regulariser(rows, cells, "ties", "orthoreg_diagonal")
+        compare.compare_regularizer(rows, cells, "ties", "orthoreg_diagonal")
 
 
-def test_an_unknown_regulariser_is_answered_with_the_nearest():
+def test_an_unknown_regularizer_is_answered_with_the_nearest():
     with pytest.raises(UnknownName, match="no regulariser named 'orthregg'; did you mean 'orthoreg'"):
-        compare.compare_regulariser(*Synthetic(seeds=(0,)).tables(), "ties", "orthregg")
+        compare.compare_regularizer(*Synthetic(seeds=(0,)).tables(), "ties", "orthregg")
 
 
 def test_an_incomplete_row_is_not_compared():
