@@ -121,7 +121,7 @@ FAULTS = [
     ),
     *faults(
         "bench/work/pictures.py",
-        ("tests/bench/work/test_finetune.py",),
+        ("tests/bench/work/test_pictures.py",),
         (
             "all seeds see the same batches",
             'shuffle = generator(seed, "finetune order")',
@@ -161,10 +161,7 @@ FAULTS = [
     ),
     *faults(
         "bench/work/pictures.py",
-        (
-            "tests/bench/work/test_finetune.py",
-            "tests/bench/pixels/test_augment.py",
-        ),
+        ("tests/bench/work/test_pictures.py",),
         ("crops are drawn and not taken", "pixels if windows is None else crop(pixels, windows)", "pixels"),
     ),
 ]
