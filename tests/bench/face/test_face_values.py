@@ -25,29 +25,6 @@ def test_a_merge_of_whole_models_is_added_at_its_coefficient() -> None:
     assert bench.merge(experts, "average", pretrained=base, scaling=0.5)["w"].tolist() == [1.5, 2.0]
 
 
-def test_a_split_is_the_one_that_was_asked_for() -> None:
-    base = backbone.load("mini", [datasets.load("digits")])
-    for split in ("validation", "test"):
-        found = bench.evaluate(base.pretrained, tasks=["digits"], split=split)["digits"]
-        pictures = images.load(datasets.load("digits"), split, base.card.image_size)
-        right = Evaluator(base).untouched(pictures, base.heads["digits"])
-        assert found.right.tolist() == right.tolist()
-
-
-def test_a_tangent_model_is_evaluated_as_one() -> None:
-    base = backbone.load("mini", [datasets.load("digits")])
-    generator = torch.Generator().manual_seed(0)
-    vector = {n: 0.05 * torch.randn(p.shape, generator=generator) for n, p in base.pretrained.items() if p.ndim == 2}
-    sets = [(images.load(datasets.load("digits"), "validation", base.card.image_size), base.heads["digits"])]
-    right = {}
-    for tangent in (False, True):
-        found = bench.evaluate(vector, tasks=["digits"], split="validation", scaling=1.0, tangent=tangent)
-        ((expected,),) = Evaluator(base).sweep(vector, (1.0,), sets, tangent=tangent)
-        right[tangent] = found["digits"].right.tolist()
-        assert right[tangent] == expected.tolist()
-    assert right[True] != right[False]
-
-
 def test_verify_repeats_the_seeds_that_were_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Any] = []
     recorded = SimpleNamespace(keys=lambda *given: asked.append(given) or ["key"], where="here")
@@ -82,3 +59,26 @@ def test_rows_are_compared_in_the_order_in_which_they_were_named(monkeypatch: py
     assert bench.compare("a/ties", "b/ties", store="there", suite="mini8") == {
         "given": ("rows", "cells", "a/ties", "b/ties"), "suite": "mini8",
     }  # fmt: skip
+
+
+def test_a_split_is_the_one_that_was_asked_for() -> None:
+    base = backbone.load("mini", [datasets.load("digits")])
+    for split in ("validation", "test"):
+        found = bench.evaluate(base.pretrained, tasks=["digits"], split=split)["digits"]
+        pictures = images.load(datasets.load("digits"), split, base.card.image_size)
+        right = Evaluator(base).untouched(pictures, base.heads["digits"])
+        assert found.right.tolist() == right.tolist()
+
+
+def test_a_tangent_model_is_evaluated_as_one() -> None:
+    base = backbone.load("mini", [datasets.load("digits")])
+    generator = torch.Generator().manual_seed(0)
+    vector = {n: 0.05 * torch.randn(p.shape, generator=generator) for n, p in base.pretrained.items() if p.ndim == 2}
+    sets = [(images.load(datasets.load("digits"), "validation", base.card.image_size), base.heads["digits"])]
+    right = {}
+    for tangent in (False, True):
+        found = bench.evaluate(vector, tasks=["digits"], split="validation", scaling=1.0, tangent=tangent)
+        ((expected,),) = Evaluator(base).sweep(vector, (1.0,), sets, tangent=tangent)
+        right[tangent] = found["digits"].right.tolist()
+        assert right[tangent] == expected.tolist()
+    assert right[True] != right[False]

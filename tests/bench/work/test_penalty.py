@@ -1,6 +1,7 @@
 """A regulariser that reaches no gradient of what trains is refused, and one that does nothing yet is not."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -43,6 +44,35 @@ def test_the_share_by_hand():
     square = Regularizer("square", "Squares", "", value=lambda update: update.square().sum())
     leaves = steps(square, recipe=dataclasses.replace(RECIPE, steps=2))
     torch.testing.assert_close(leaves["w"], torch.full((3, 2), 1 - 0.19))
+
+
+def test_a_regularizer_gets_the_strength_its_options_and_a_draw_of_its_own_in_every_step():
+    asked = []
+
+    def add_gradient(updates, by_weight, strength, *, generator, plain, **options):
+        asked.append((strength, options, int(torch.randint(1 << 40, (), generator=generator))))
+        return torch.tensor(1.0)
+
+    training = SimpleNamespace(
+        recipe=RECIPE, method=PLAIN, options={}, penalty_options={"sketch": 2},
+        regularizer=SimpleNamespace(name="mine", add_gradient=add_gradient),
+    )  # fmt: skip
+    for seed in (0, 0, 1):
+        added = Penalty(training, seed)
+        for step in (0, 1):
+            added.add(step, {"w": torch.ones(3, 2)}, {"w": torch.zeros(3, 2)}, plain=False)
+    assert {(strength, *options.items()) for strength, options, _ in asked} == {(0.5, ("sketch", 2))}
+    draws = [draw for *_, draw in asked]
+    assert draws[:2] == draws[2:4]
+    assert len(set(draws)) == 4
+
+
+def test_options_of_method_and_regularizer_go_to_their_owners():
+    recipe = dataclasses.replace(RECIPE, options={"rank": 4, "form": "squared"})
+    training = Training.of(recipe, "lora", "orthoreg")
+    assert training.options == {"rank": 4, "alpha": FINETUNING["lora"].declared["alpha"][0]}
+    assert training.penalty_options == {"form": "squared"}
+    assert Training.of(RECIPE, "lora").options["rank"] == FINETUNING["lora"].declared["rank"][0]
 
 
 @pytest.mark.parametrize("name", REGULARIZERS)

@@ -62,44 +62,19 @@ FAULTS = [
     ),
     *faults(
         "bench/boards/columns.py",
-        (
-            "tests/bench/boards/test_leaderboard_views.py",
-            "tests/bench/boards/test_leaderboard_files.py",
-        ),
+        ("tests/bench/boards/test_columns.py",),
         (
             "intervals begin with their upper end",
             "return lambda row: interval(row[low], row[high])",
             "return lambda row: interval(row[high], row[low])",
         ),
-    ),
-    *faults(
-        "bench/boards/columns.py",
-        ("tests/bench/boards/test_leaderboard_views.py",),
         (
             "of a tie group only the first is bold",
             'column.mark == "bold" and row["group"] == 1',
             'column.mark == "bold" and row["rank"] == 1',
         ),
-    ),
-    *faults(
-        "bench/boards/columns.py",
-        ("tests/bench/boards/test_leaderboard_files.py",),
         ("people read one decimal", 'f"{value:.{digits}f}"', 'f"{value:.1f}"'),
-    ),
-    *faults(
-        "bench/boards/columns.py",
-        (
-            "tests/bench/boards/test_leaderboard_files.py",
-            "tests/bench/boards/test_leaderboard_views.py",
-        ),
         ("rows without a rank have columns of ranks", "(ranked or not column.ranked)", "True"),
-    ),
-    *faults(
-        "bench/boards/columns.py",
-        (
-            "tests/bench/boards/test_frames.py",
-            "tests/bench/boards/test_leaderboard_files.py",
-        ),
         ("the CSV says how many seeds, not which", '"+".join(map(str, row["seeds"]))', "str(_count(row))"),
     ),
     *faults(

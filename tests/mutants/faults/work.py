@@ -121,7 +121,7 @@ FAULTS = [
     ),
     *faults(
         "bench/work/pictures.py",
-        ("tests/bench/work/test_finetune.py",),
+        ("tests/bench/work/test_pictures.py",),
         (
             "all seeds see the same batches",
             'shuffle = generator(seed, "finetune order")',
@@ -131,10 +131,7 @@ FAULTS = [
     ),
     *faults(
         "bench/work/training.py",
-        (
-            "tests/bench/registry/test_method_options.py",
-            "tests/bench/work/test_finetune.py",
-        ),
+        ("tests/bench/work/test_penalty.py",),
         (
             "methods train with their defaults whatever the recipe says",
             "chosen(self.method.name, self.method.declared, self._options[0])",
@@ -143,11 +140,7 @@ FAULTS = [
     ),
     *faults(
         "bench/work/training.py",
-        (
-            "tests/bench/work/test_penalty.py",
-            "tests/bench/registry/test_method_options.py",
-            "tests/bench/work/test_finetune.py",
-        ),
+        ("tests/bench/work/test_penalty.py",),
         ("regularisers train with their defaults whatever the recipe says", "return self._options[-1]", "return {}"),
     ),
     *faults(
@@ -168,10 +161,7 @@ FAULTS = [
     ),
     *faults(
         "bench/work/pictures.py",
-        (
-            "tests/bench/work/test_finetune.py",
-            "tests/bench/pixels/test_augment.py",
-        ),
+        ("tests/bench/work/test_pictures.py",),
         ("crops are drawn and not taken", "pixels if windows is None else crop(pixels, windows)", "pixels"),
     ),
 ]
