@@ -1,4 +1,4 @@
-"""Every regulariser against its formula, written in float64 autograd, and against numbers worked by hand."""
+"""Laws of every regulariser; OrthoReg and its halves against their formulas in float64 autograd and by hand."""
 
 import math
 from pathlib import Path
@@ -12,11 +12,12 @@ from methods.factors import Factors
 from methods.regularizers import REGULARIZERS
 from methods.regularizers.orthoreg import STRIPED
 
-NAMES = ("orthoreg", "orthoreg_diagonal", "orthoreg_offdiagonal")
+ORTHOREG = ("orthoreg", "orthoreg_diagonal", "orthoreg_offdiagonal")
 FORMS = ("frobenius", "squared")
 SHAPES = [(5, 5), (9, 4), (4, 9), (1, 6), (6, 1)]
 
-every = pytest.mark.parametrize("name", NAMES)
+every = pytest.mark.parametrize("name", REGULARIZERS)
+orthoreg = pytest.mark.parametrize("name", ORTHOREG)
 forms = pytest.mark.parametrize("form", FORMS)
 
 
@@ -42,11 +43,65 @@ def close(ours: torch.Tensor, wanted: torch.Tensor, tolerance: float = 1e-5) -> 
 
 def test_registry_and_files_are_the_same():
     folder = Path(regularizers.__file__).parent
-    assert tuple(REGULARIZERS) == NAMES
-    assert {p.stem for p in folder.glob("*.py")} == {"__init__", "record", *NAMES}
+    assert {p.stem for p in folder.glob("*.py")} == {"__init__", "record", *REGULARIZERS}
+    assert all(name == regularizer.name for name, regularizer in REGULARIZERS.items())
+    assert set(REGULARIZERS) >= set(ORTHOREG)
+
+
+def given():
+    """Updates and gradients, both made anew: a matrix, a pair of factors and a vector, in float64."""
+    updates = {"w": draw(9, 4), "low": Factors(draw(9, 2, seed=1), draw(2, 4, seed=2), 0.5), "b": draw(3)}
+    grads = {"w": draw(9, 4, seed=3), "low": Factors(draw(9, 2, seed=4), draw(2, 4, seed=5)), "b": draw(3)}
+    return updates, grads
+
+
+def leaves(grads):
+    return {"w": grads["w"], "b": grads["low"].b, "a": grads["low"].a}
 
 
 @every
+def test_gradient_is_that_of_the_value(name):
+    """Central differences of the value along the gradient, at the defaults; it is added, in place, times the strength.
+
+    Float64. Holds for every regulariser, whether its gradient is in closed form or from autograd.
+    """
+    regularizer = REGULARIZERS[name]
+    updates, grads = given()
+    start = {n: g.clone() for n, g in leaves(grads).items()}
+    regularizer.add_gradient(updates, grads, 2.0)
+    slopes = {n: (g - start[n]) / 2.0 for n, g in leaves(grads).items()}
+    assert_close(grads["b"], draw(3), rtol=0, atol=0)  # no matrix
+    assert_close(updates["w"], draw(9, 4), rtol=0, atol=0)
+
+    def value(step):
+        low = updates["low"]
+        there = {
+            "w": updates["w"] + step * slopes["w"],
+            "low": Factors(low.b + step * slopes["b"], low.a + step * slopes["a"], low.scale),
+            "b": updates["b"],
+        }
+        return float(regularizer.add_gradient(there, given()[1], 0.0).double())
+
+    steepness = sum(float(slope.square().sum()) for slope in slopes.values())
+    step = 1e-2 / math.sqrt(steepness or 1.0)  # it is 0 where a penalty is not active
+    assert (value(step) - value(-step)) / (2 * step) == pytest.approx(steepness, rel=1e-2)
+
+
+@every
+def test_plain_gradient_is_the_same_at_the_defaults(name):
+    """A record without `value` has nothing to compare."""
+    if REGULARIZERS[name].value is None:
+        return
+    (updates, ours), (_, plain) = given(), given()
+    assert_close(
+        REGULARIZERS[name].add_gradient(updates, ours, 2.0).double(),
+        REGULARIZERS[name].add_gradient(updates, plain, 2.0, plain=True).double(),
+        rtol=1e-6, atol=1e-6,
+    )  # fmt: skip
+    assert_close(leaves(ours), leaves(plain), rtol=1e-6, atol=1e-6)
+
+
+@orthoreg
 @forms
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("scale", [1e-3, 0.5, 3.0])
@@ -62,7 +117,7 @@ def test_dense_is_the_float64_reference(name, form, shape, scale):
     close(grad, 2.5 * wanted)
 
 
-@every
+@orthoreg
 @forms
 @pytest.mark.parametrize("options", [{}, {"penalty_precision": "mixed"}], ids=str)
 def test_gradient_is_added_in_place(name, form, options):
@@ -75,7 +130,7 @@ def test_gradient_is_added_in_place(name, form, options):
     assert_close(update["w"], draw(9, 4, scale=0.1).float(), rtol=0, atol=0)
 
 
-@every
+@orthoreg
 @forms
 @pytest.mark.parametrize("shape", [(9, 7), (7, 9), (6, 6)], ids=str)
 def test_factors_are_the_float64_reference_of_their_product(name, form, shape):
@@ -97,13 +152,13 @@ def test_factors_are_the_float64_reference_of_their_product(name, form, shape):
 def test_diagonal_and_offdiagonal_make_up_the_whole(form, shape):
     update = {"w": draw(*shape).float()}
     whole, diagonal, rest = (
-        REGULARIZERS[n].add_gradient(update, {"w": torch.zeros(shape)}, 1.0, form=form) for n in NAMES
+        REGULARIZERS[n].add_gradient(update, {"w": torch.zeros(shape)}, 1.0, form=form) for n in ORTHOREG
     )
     power = 1 if form == "squared" else 2
     assert_close(diagonal**power + rest**power, whole**power, rtol=1e-5, atol=1e-6)
 
 
-@every
+@orthoreg
 @forms
 def test_zero_update_has_no_gradient(name, form):
     """At zero all three gradients vanish, also where the norm itself is zero and has a kink."""
@@ -114,7 +169,7 @@ def test_zero_update_has_no_gradient(name, form):
     assert_close(float(value), wanted, rtol=1e-6, atol=0)
 
 
-@every
+@orthoreg
 @forms
 def test_orthonormal_update_is_the_minimum(name, form):
     """Exactly orthonormal columns: value 0 and gradient 0, no division by the zero norm."""
@@ -128,9 +183,9 @@ def test_by_hand():
     """D = [[2, 1], [0, 1]]: D^T D - I = [[3, 2], [2, 1]], so 18 = 10 on and 8 off the diagonal; 4 D E by hand."""
     update = {"w": torch.tensor([[2.0, 1.0], [0.0, 1.0]])}
     values, grads = {}, {}
-    for name, regularizer in REGULARIZERS.items():
+    for name in ORTHOREG:
         grads[name] = {"w": torch.zeros(2, 2)}
-        values[name] = float(regularizer.add_gradient(update, grads[name], 1.0, form="squared"))
+        values[name] = float(REGULARIZERS[name].add_gradient(update, grads[name], 1.0, form="squared"))
     assert values == pytest.approx({"orthoreg": 18.0, "orthoreg_diagonal": 10.0, "orthoreg_offdiagonal": 8.0})
     assert_close(grads["orthoreg"]["w"], torch.tensor([[32.0, 20.0], [8.0, 4.0]]))
     assert_close(grads["orthoreg_diagonal"]["w"], torch.tensor([[24.0, 4.0], [0.0, 4.0]]))
@@ -251,7 +306,7 @@ def test_sketch_is_refused_where_it_would_be_biased(name, form, says):
         REGULARIZERS[name].add_gradient({"w": torch.eye(3)}, {"w": torch.eye(3)}, 1.0, form=form, sketch=8)
 
 
-@every
+@orthoreg
 @forms
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_plain_gradient_is_the_closed_form(name, form, shape):
