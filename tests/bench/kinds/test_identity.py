@@ -89,9 +89,12 @@ def test_a_key_follows_every_number_of_the_recipe() -> None:
         "betas": (0.9, 0.99), "label_smoothing": 0.1, "precision": "bfloat16", "augment": "crop", "strength": 0.25,
     }  # fmt: skip
     assert loop.keys() == LOOP.keys()
-    assert PENALTY.keys() | OWN.keys() == {option for grid in KNOWN.options.values() for option in grid} - LOOP.keys()
+    assert KNOWN.options["lora"].keys() == OWN.keys()
+    assert KNOWN.options["orthoreg"].keys() == PENALTY.keys()
     recipes = [replace(RECIPE, **{name: value}) for name, value in loop.items()]
-    recipes += [replace(RECIPE, options={name: value}) for name, value in (OWN | PENALTY).items()]
+    others = {option: values[-1] for grid in KNOWN.options.values() for option, values in grid.items()}
+    others = {name: value for name, value in others.items() if name not in LOOP} | OWN | PENALTY
+    recipes += [replace(RECIPE, options={name: value}) for name, value in others.items()]
     keys = {replace(cell, recipe=recipe).key for recipe in recipes}
     assert len(keys | {cell.key}) == len(recipes) + 1
 

@@ -11,7 +11,7 @@ import torch
 from bench.cards import datasets, suites
 from bench.cards.recipes import Recipe
 from bench.errors import BenchError, StoreError, Unwritable
-from bench.kinds import KINDS
+from bench.kinds import FILES, KINDS
 from bench.kinds import session as run
 from bench.kinds.expert import Finetune
 from bench.kinds.geometry import Geometry
@@ -58,13 +58,19 @@ def picked(session: Session, fingerprint: str, split: datasets.Split) -> tuple[i
 
 
 def test_every_kind_is_run_by_its_own_function() -> None:
+    """The built-in ones by name; any other by the `run` of the file that declares it."""
     homes = {name: (kind.run.__module__.rpartition(".")[2], kind.run.__name__) for name, kind in KINDS.items()}
-    assert homes == {
+    built_in = {
         "zeroshot": ("zero_shot", "run"), "expert": ("expert", "run"), "imported": ("imported", "run"),
         "addition": ("addition", "run"), "negation": ("negation", "run"), "geometry": ("geometry", "run"),
         "disentangle": ("disentanglement", "run"), "posthoc": ("posthoc", "run"), "strength": ("strength", "run"),
         "variant": ("strength", "run_expert"), "subsets": ("addition", "run"),
     }  # fmt: skip
+    own = {
+        kind.name: (file.__name__.rpartition(".")[2], "run")
+        for file in FILES for kind in file.KINDS if kind.name not in built_in
+    }  # fmt: skip
+    assert homes == built_in | own
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
