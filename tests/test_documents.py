@@ -5,6 +5,7 @@ Nothing that trains, merges, writes to a store or asks a network is started here
 
 import contextlib
 import itertools
+import json
 import os
 import re
 import shlex
@@ -97,7 +98,6 @@ def commands() -> list[Command]:
 def known(kind: str) -> frozenset[str]:
     """Names of one kind of `bench ls`."""
     import io
-    import json
 
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
@@ -344,6 +344,14 @@ def test_readme_is_short_and_for_newcomers() -> None:
     ]
     for page in PAGES[1:]:
         assert f"docs/{page.name})" in text, f"README does not link {page.name}"
+
+
+def test_the_readme_counts_what_the_catalogue_has() -> None:
+    catalogue = json.loads((ROOT / "bench" / "assets" / "catalogue.json").read_text(encoding="utf-8"))
+    (numbers,) = re.findall(r"There are (\d+), and (\d+)\s+compositions", README.read_text(encoding="utf-8"))
+    assert [int(number) for number in numbers] == [len(catalogue["operators"]), len(catalogue["composed"])], (
+        "write the numbers of operators and of compositions into README.md"
+    )
 
 
 def test_readme_puts_bench_on_the_path_before_it_is_used() -> None:
