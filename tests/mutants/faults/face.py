@@ -15,7 +15,7 @@ FAULTS = [
     ),
     *faults(
         "bench/face/running.py",
-        ("tests/bench/face/test_face.py::test_each_method_is_planned_with_each_regulariser_as_well_as_alone",),
+        ("tests/bench/face/test_face.py::test_each_method_is_planned_with_each_regularizer_as_well_as_alone",),
         ("with a regulariser nothing is planned without it", "dict.fromkeys([*trained, *both])", "dict.fromkeys(both)"),
     ),
     *faults(
