@@ -131,8 +131,49 @@ def test_a_planted_fault_is_found(what: str, tmp_path: Path) -> None:
     assert (circles if "circle" in what else upwards)(graph)
 
 
+DYNAMIC = {"import_module", "__import__", "resolve_name", "run_module", "run_path"}
+"""Calls that import by a text, which no arrow shows."""
+
+
+def by_text(path: Path) -> set[str]:
+    """Which of them a file uses."""
+    used = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        used |= {node.attr} if isinstance(node, ast.Attribute) else {node.id} if isinstance(node, ast.Name) else set()
+        used |= {alias.name for alias in node.names} if isinstance(node, ast.ImportFrom) else set()
+    return used & DYNAMIC
+
+
+def test_nothing_is_imported_by_a_text_but_by_the_face(tmp_path: Path) -> None:
+    """What `bench.run` stands for is imported when it is asked for, on the top floor."""
+    assert {name for name, path in modules().items() if by_text(path)} == {"bench"}
+    for line in (
+        "importlib.import_module('bench.cli')",
+        "__import__('bench.cli')",
+        "pkgutil.resolve_name('bench:cli')",
+    ):
+        (tmp_path / "planted.py").write_text(f"import importlib, pkgutil\n{line}\n", encoding="utf-8")
+        assert by_text(tmp_path / "planted.py"), line
+
+
+def test_the_packages_stand_without_tests_and_benchmarks() -> None:
+    assert [m for m, p in modules().items() if {i.split(".")[0] for i in imports(p)} & {"tests", "benchmarks"}] == []
+
+
 def test_methods_never_import_bench_or_files_or_clocks() -> None:
-    banned = ("bench", "pathlib", "os", "time", "random", "logging", "open_clip")
+    banned = (
+        "bench",
+        "pathlib",
+        "os",
+        "io",
+        "shutil",
+        "subprocess",
+        "tempfile",
+        "time",
+        "random",
+        "logging",
+        "open_clip",
+    )
     wrong = [
         f"{m}: {i}" for m, p in modules(tops=("methods",)).items() for i in imports(p) if i.split(".")[0] in banned
     ]

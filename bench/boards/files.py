@@ -52,6 +52,8 @@ def build(source: Store | str | Path | None, suite: str | None, out: str | Path,
     such a page has no markers.
     """
     out = Path(out)
+    if out.is_file():
+        raise BenchError(f"{out} is a file; name a folder for the leaderboards")
     written: list[Path] = []
     if source is not None:
         rows, cells = results.load(source, suite)

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from operator import index
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 from bench.driver import execute
 from bench.driver.base import Observer
@@ -102,13 +103,13 @@ def plan(
     return Selection(
         grid=grid,
         suite=suite,
-        seeds=range(seeds) if isinstance(seeds, int) else seeds,
+        seeds=_seeds(seeds),
         methods=trained,
         operators=merges,
         backbones=_split(backbones)[0],
         subsets=subsets,
         sweep=sweep,
-        recipe=tuple((recipe or {}).items()),
+        recipe=_recipe(recipe),
         include=(*included(include), *trainers, *mergers, *penalisers),
         store=store,
     ).cells()
@@ -179,6 +180,8 @@ def _split(given: "str | Iterable[Any]") -> tuple[list[str], list[Own]]:
     """Names, and the records among what was given."""
     if isinstance(given, str):
         given = [name for part in given.split(",") if (name := part.strip())]
+    elif not isinstance(given, Iterable):
+        given = () if given is None else (given,)
     called, records = [], []
     for one in given:
         if isinstance(one, str):
@@ -196,4 +199,27 @@ def _split(given: "str | Iterable[Any]") -> tuple[list[str], list[Own]]:
 
 def included(given: Iterable[Any]) -> tuple[Any, ...]:
     """Files by full path, because workers may run in another folder; records as they travel."""
+    from bench.registry import live
+
+    if given is None or isinstance(given, str | Path | live.Method):
+        given = () if given is None else (given,)
+    for one in given:
+        if not isinstance(one, str | Path | live.Method):
+            raise BenchError(f"include has {one!r}; give paths of Python files, or records such as an Operator")
     return tuple(str(Path(one).resolve()) if isinstance(one, str | Path) else Own.of(one) for one in given)
+
+
+def _seeds(given: int | Iterable[int]) -> tuple[int, ...]:
+    """How many, or which, as Python's own integers; what is none is left for `Selection` to refuse."""
+    if isinstance(given, bool | str) or given is None:
+        raise BenchError(f"seeds is {given!r}; give how many, or a list of whole numbers from 0 on")
+    if isinstance(given, SupportsIndex):
+        return tuple(range(index(given)))
+    return tuple(index(one) if hasattr(one, "__index__") and not isinstance(one, bool) else one for one in given)
+
+
+def _recipe(given: Mapping[str, Any] | None) -> tuple[tuple[str, Any], ...]:
+    """Names and values, NumPy's numbers as Python's own."""
+    if given is not None and not (isinstance(given, Mapping) and all(isinstance(name, str) for name in given)):
+        raise BenchError(f'recipe is {given!r}; give names and values, such as {{"steps": 100}}')
+    return tuple((name, value.item() if hasattr(value, "item") else value) for name, value in (given or {}).items())

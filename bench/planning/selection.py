@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.cards import suites
-from bench.errors import BenchError
+from bench.errors import BenchError, UnknownName
 from bench.ground.names import FAMILY
 from bench.kinds import from_identity
 from bench.kinds.base import Cell
@@ -14,6 +14,7 @@ from bench.kinds.imported import Imported
 from bench.planning import grid as grids
 from bench.registry.plugins import with_plugins
 from bench.store.store import Store
+from bench.work.coefficients import COARSE, WHOLE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +35,14 @@ class Selection:
     """Files with methods of one's own, or objects (`bench.registry.source.Own`)."""
     store: str | Path = "store"
     """Where methods such as `nonlinear:fusionbench` find the published experts that `bench import` put there."""
+
+    def __post_init__(self) -> None:
+        if not self.seeds or any(type(seed) is not int or seed < 0 for seed in self.seeds):
+            raise BenchError(f"seeds are {self.seeds!r}; give whole numbers from 0 on, at least one")
+        if self.subsets is not None and (type(self.subsets) is not int or self.subsets < 1):
+            raise BenchError(f"subsets is {self.subsets!r}; give a whole number, at least 1")
+        if self.sweep not in ("", WHOLE, COARSE):
+            raise UnknownName("sweep", str(self.sweep), (WHOLE, COARSE))
 
     @property
     def suite_name(self) -> str:

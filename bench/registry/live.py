@@ -86,6 +86,8 @@ def _methods_in(path: str) -> list[Method]:
 def _module(path: str) -> Any:
     if not Path(path).is_file():
         raise BenchError(f"--include {path}: no such file; give the path of a Python file")
+    if Path(path).suffix != ".py":
+        raise BenchError(f"--include {path}: its name does not end in .py; give the path of a Python file")
     spec = importlib.util.spec_from_file_location(f"bench_include_{Path(path).stem}", path)
     assert spec is not None
     assert spec.loader is not None

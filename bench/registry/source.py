@@ -11,13 +11,10 @@ import inspect
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
-from types import CodeType, FunctionType
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from bench.errors import BenchError
-
-PLAIN = (int, float, str, bool, bytes, tuple, list, dict, frozenset, set, type(None))
-"""Types of constants that a function may read, which are part of what it does."""
 
 
 def fingerprint(source: bytes) -> str:
@@ -64,14 +61,27 @@ def _read(thing: Any, name: str, parts: dict[str, str], seen: set[int]) -> None:
     for label, used in _used(thing, ours) if isinstance(thing, FunctionType) else ():
         if isinstance(used, FunctionType | type) and (ours or _module(used) == module):
             _read(used, name, parts, seen)
-        elif isinstance(used, PLAIN) and not ours:
-            parts[f"{what} {label}"] = repr(used)
+        elif not ours and not (callable(used) or isinstance(used, ModuleType)):
+            parts[f"{what} {label}"] = _value(used, label, name)
 
 
 def _module(thing: Any) -> str:
     """Where a function was written, not what a decorator says."""
     named = thing.__globals__.get("__name__") if isinstance(thing, FunctionType) else getattr(thing, "__module__", "")
     return str(named or "")
+
+
+def _value(value: Any, label: str, name: str) -> str:
+    """A constant as text: arrays and tensors by a hash, others as Python writes them, unless that is a mere address."""
+    if hasattr(value, "__array__"):
+        array = value.__array__()
+        return f"{array.dtype} {array.shape} {hashlib.sha256(array.tobytes()).hexdigest()}"
+    if " at 0x" not in (text := repr(value)):
+        return text
+    raise BenchError(
+        f"{name}: it uses {label}, a {type(value).__name__}, whose later change would go unnoticed; make it an option, "
+        "or write the method into a file and give its path with include=[...]"
+    )
 
 
 def _text(thing: Any, what: str, name: str) -> str:

@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -278,3 +279,50 @@ def test_results_are_those_of_the_store(measured):
     assert len(found.cells) == 4
     assert set(found.cells.index) == Store(measured).done()
     assert ROW in set(found.leaderboard()["name"])
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"seeds": 0}, "seeds are (); give whole numbers from 0 on, at least one"),
+        ({"seeds": []}, "at least one"),
+        ({"seeds": [-1]}, "whole numbers from 0 on"),
+        ({"seeds": [0.0]}, "whole numbers from 0 on"),
+        ({"seeds": ["a"]}, "whole numbers from 0 on"),
+        ({"seeds": [False]}, "whole numbers from 0 on"),
+        ({"seeds": "0"}, "give how many, or a list"),
+        ({"seeds": None}, "give how many, or a list"),
+        ({"subsets": -1}, "subsets is -1; give a whole number"),
+        ({"sweep": "whol"}, "did you mean 'whole'?"),
+        ({"recipe": "steps=4"}, "give names and values, such as"),
+        ({"recipe": {3: 4}}, "give names and values, such as"),
+        ({"include": [3]}, "include has 3; give paths of Python files, or records"),
+        ({"operators": 3}, "3 is no method; give a name"),
+    ],
+)
+def test_a_wrong_request_is_one_line(asked, says):
+    with pytest.raises(BenchError) as caught:
+        bench.plan(**asked)
+    assert says in str(caught.value)
+
+
+def test_numbers_of_numpy_and_single_things_are_taken_as_pythons_own():
+    plain = bench.plan(methods="nonlinear", operators="ties", seeds=[2], recipe={"steps": 10})
+    seeds, recipe = np.arange(2, 3), {"steps": np.int64(10)}
+    numpy = bench.plan(methods=["nonlinear"], operators=MERGING["ties"], seeds=seeds, recipe=recipe)
+    assert [cell.key for cell in numpy] == [cell.key for cell in plain]
+    assert bench.plan(methods=None, operators=None, include=None) == bench.plan()
+
+
+def test_arrays_that_an_operator_uses_are_part_of_it_and_other_objects_are_refused():
+    weights = np.array([1.0, 2.0])
+
+    def merge(vectors):
+        return {name: weights[0] * tensor for name, tensor in vectors[0].items()}
+
+    before = Own.of(Operator("weighted", merge)).source
+    weights[0] = -3.0
+    assert Own.of(Operator("weighted", merge)).source != before
+    weights = object()
+    with pytest.raises(BenchError, match="it uses weights, a object, whose later change would go unnoticed"):
+        Own.of(Operator("weighted", merge))

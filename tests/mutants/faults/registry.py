@@ -16,6 +16,10 @@ FAULTS = [
     *faults(
         "bench/registry/source.py",
         ("tests/bench/face/test_face.py::test_the_digits_of_an_object_are_those_of_all_it_uses",),
-        ("a constant of a notebook may change unnoticed", 'parts[f"{what} {label}"] = repr(used)', "pass"),
+        (
+            "a constant of a notebook may change unnoticed",
+            'parts[f"{what} {label}"] = _value(used, label, name)',
+            "pass",
+        ),
     ),
 ]
