@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import index
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, SupportsIndex
+from typing import TYPE_CHECKING, Any
 
 from bench.driver import execute
 from bench.driver.base import Observer
@@ -211,9 +211,9 @@ def included(given: Iterable[Any]) -> tuple[Any, ...]:
 
 def _seeds(given: int | Iterable[int]) -> tuple[int, ...]:
     """How many, or which, as Python's own integers; what is none is left for `Selection` to refuse."""
-    if isinstance(given, bool | str) or given is None:
+    if isinstance(given, bool | str | float) or given is None:
         raise BenchError(f"seeds is {given!r}; give how many, or a list of whole numbers from 0 on")
-    if isinstance(given, SupportsIndex):
+    if not isinstance(given, Iterable):
         return tuple(range(index(given)))
     return tuple(index(one) if hasattr(one, "__index__") and not isinstance(one, bool) else one for one in given)
 
