@@ -88,13 +88,16 @@ class Folder:
 
     def _write(self, path: str, data: bytes) -> None:
         full = self._full(path)
-        remedy = "free space or fix access, then run again"
-        with retold(Unwritable, f"cannot write to store {self.url}: {{why}}; {remedy}", OSError):
+        try:
             if isinstance(self._fs, pafs.LocalFileSystem):
                 atomic.write(Path(full), data, synced=True)
             else:
                 with self._fs.open_output_stream(full) as stream:
                     stream.write(data)
+        except OSError as error:  # with its number, which says what the words of a server may not
+            raise Unwritable(
+                f"cannot write to store {self.url}: {first_line(error)}; free space or fix access, then run again"
+            ) from error
 
 
 def _open(url: str) -> tuple[pafs.FileSystem, str]:

@@ -12,6 +12,7 @@ import pytest
 
 from bench.checks import doctor
 from bench.driver import execute, resources
+from bench.driver.base import Drive
 from bench.driver.common import Common
 from bench.driver.progress import Progress
 from bench.errors import BenchError
@@ -146,10 +147,10 @@ def test_room_follows_the_cluster():
     from bench.driver import trials
 
     state = Schedule(fakes.with_geometry())
-    run = trials.Active(state, None, Progress(state, quiet=True), How(device="cuda", gpu_fraction=0.5))
+    run = trials.Active(Drive(state), None, How(device="cuda", gpu_fraction=0.5))
     run.fit({"CPU": 4.0, "GPU": 1.0})
     assert run.room == {True: 4, False: 4}
-    assert run.progress.workers == 2
+    assert run.drive.workers == 2
     first = [run.take().kind for _ in range(4)]
     assert first == ["zeroshot", "expert", "expert", "expert"]
     assert run.take() is None
@@ -159,7 +160,7 @@ def test_room_follows_the_cluster():
     run.fit({})
     assert run.room == {True: 2, False: 2}
     assert run.take() is None
-    run.workers = How(3, address="auto")
+    run.how = How(workers=3, address="auto")
     run.fit({"CPU": 8.0})
     assert run.room == {None: 3}, "on a cluster of others, --workers is the limit"
 
