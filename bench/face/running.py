@@ -199,14 +199,17 @@ def _split(given: "str | Iterable[Any]") -> tuple[list[str], list[Own]]:
 
 def included(given: Iterable[Any]) -> tuple[Any, ...]:
     """Files by full path, because workers may run in another folder; records as they travel."""
-    from bench.registry import live
-
-    if given is None or isinstance(given, str | Path | live.Method):
+    if isinstance(given, str | Path) or not isinstance(given, Iterable):
         given = () if given is None else (given,)
-    for one in given:
-        if not isinstance(one, str | Path | live.Method):
-            raise BenchError(f"include has {one!r}; give paths of Python files, or records such as an Operator")
-    return tuple(str(Path(one).resolve()) if isinstance(one, str | Path) else Own.of(one) for one in given)
+    return tuple(str(Path(one).resolve()) if isinstance(one, str | Path) else _included(one) for one in given)
+
+
+def _included(record: Any) -> Own:
+    from bench.registry import live  # torch, which is not here where nothing but names was asked for
+
+    if not isinstance(record, live.Method):
+        raise BenchError(f"include has {record!r}; give paths of Python files, or records such as an Operator")
+    return Own.of(record)
 
 
 def _seeds(given: int | Iterable[int]) -> tuple[int, ...]:
